@@ -1,0 +1,51 @@
+# Every target sets up what it needs first; nothing has to be installed by hand but python3 (3.11 or later) and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup lint format test unit demo bench clean lock wheel
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with everything in it; quick when nothing changed
+
+$(STAMP): requirements.lock pyproject.toml deploy/setup.sh
+	@bash deploy/setup.sh $(VENV)
+	@touch $@
+
+lint: setup ## Formatting, rules, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Rewrite the code in the one format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+unit: setup ## The tests that need no server
+	@$(BIN)/pytest tests/unit tests/contract -m "not stack"
+
+test: setup ## Every test, on the embedded stack
+	@$(BIN)/pytest
+
+demo: setup ## A simulated trading day through the whole pipeline, then a check of the result
+	@$(BIN)/execpos demo
+
+bench: setup ## Throughput and latency of this machine, as JSON
+	@$(BIN)/execpos bench throughput --events 300000 --json
+	@$(BIN)/execpos bench latency --rate 100 --seconds 30 --json
+
+wheel: setup ## Build the wheel into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+lock: setup ## Resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--extra local --group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what the targets made in the checkout
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .execpos
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

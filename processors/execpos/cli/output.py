@@ -1,0 +1,36 @@
+"""What commands print: results on stdout (tables for people, one JSON object for machines), everything else on stderr."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines instead of a table.")
+
+
+def stdout() -> Console:
+    """Return the console for results; plain text when stdout is no terminal."""
+    return Console()
+
+
+def stderr() -> Console:
+    """Return the console for progress and remarks."""
+    return Console(stderr=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one object as a line of JSON."""
+    click.echo(orjson.dumps(value).decode())
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
+    """Return a table; the columns named in `numeric` stand on the right."""
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numeric else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made

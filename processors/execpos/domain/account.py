@@ -1,0 +1,235 @@
+"""What the ledger knows of one account: who owns which order, what was seen before, and how far back that reaches."""
+
+from collections import deque
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from execpos.domain import ids
+from execpos.domain.book import Book, Position
+from execpos.domain.events import FillEvent, Intent, OrderEvent
+from execpos.domain.orders import Order, after_fill, reported
+from execpos.domain.rules import Rules
+from execpos.domain.undo import Undo
+
+
+class Claim(NamedTuple):
+    """An intent and its place in the log: of two that name one order the later one holds."""
+
+    offset: int
+    intent: Intent
+
+
+class Owner(NamedTuple):
+    """Who owns an order, and the intent that said so (empty when none did)."""
+
+    strategy_id: str
+    intent_id: str
+
+
+NOBODY = Owner(ids.UNASSIGNED, "")
+
+
+class Account:
+    """Orders, fills, claims and rows of one account within the window. Mutable; every change goes through `undo`."""
+
+    __slots__ = (
+        "book",
+        "claims",
+        "env",
+        "fill_log",
+        "fills",
+        "fills_of_order",
+        "key",
+        "market",
+        "newest",
+        "next_seq",
+        "order_by_seqno",
+        "orders",
+        "receipts",
+        "reports",
+        "rules",
+        "undo",
+    )
+
+    def __init__(self, key: str, rules: Rules, undo: Undo, touched: dict[Position, None]) -> None:
+        self.key = key
+        self.env, self.market = ids.split(key)[:2]
+        self.rules = rules
+        self.undo = undo
+        self.book = Book(key, rules.cost_methods, rules.max_lots, undo, touched)
+        self.orders: dict[str, Order] = {}
+        self.order_by_seqno: dict[tuple[str, str], str] = {}
+        self.reports: dict[str, int] = {}
+        self.fills: dict[str, FillEvent] = {}
+        self.fills_of_order: dict[str, tuple[str, ...]] = {}
+        self.fill_log: deque[tuple[int, int, str]] = deque()
+        self.receipts: dict[str, str] = {}
+        self.claims: dict[tuple[str, str, str], Claim] = {}
+        self.newest = 0
+        self.next_seq = 1
+
+    # --- the window -------------------------------------------------------------------------------------------------------------------
+
+    def oldest_session(self) -> int:
+        """Return the ordinal of the oldest session in which a fill can still be proven new; 0 before the first fill."""
+        return self.newest - self.rules.window_sessions if self.newest else 0
+
+    def accept_session(self, ordinal: int) -> None:
+        """Move the window to a session in which a fill was accepted, and forget what left it."""
+        if ordinal <= self.newest:
+            return
+        self.undo.later(partial(setattr, self, "newest", self.newest))
+        self.newest = ordinal
+        self._forget_fills()
+        self._forget_orders()
+
+    def _forget_fills(self) -> None:
+        """Drop the prefix of the fill log that is older than the window.
+
+        A prefix and not every old fill: a late one stays until all before it go, so that what a row's base holds is always a prefix of
+        the log and a refold inside the window is exact.
+        """
+        oldest = self.oldest_session()
+        through = 0
+        while self.fill_log and self.fill_log[0][1] < oldest:
+            item = self.fill_log.popleft()
+            self.undo.later(partial(self.fill_log.appendleft, item))
+            through, _, fill_id = item
+            fill = self.fills[fill_id]
+            self.undo.drop(self.fills, fill_id)
+            if fill.broker_event_id:
+                self.undo.drop(self.receipts, fill.broker_event_id)
+        if through:
+            self.book.advance(through)
+
+    def _forget_orders(self) -> None:
+        oldest = self.oldest_session()
+        for order in [order for order in self.orders.values() if ids.session_ordinal(order.session) < oldest]:
+            self.undo.drop(self.orders, order.order_key)
+            self.undo.drop(self.fills_of_order, order.order_key)
+            self.undo.drop(self.order_by_seqno, (order.session, order.seqno))
+        for event_id in [event_id for event_id, ordinal in self.reports.items() if ordinal < oldest]:
+            self.undo.drop(self.reports, event_id)
+        for claim_key in [key for key in self.claims if ids.session_ordinal(key[0]) < oldest]:
+            self.undo.drop(self.claims, claim_key)
+
+    # --- who owns what ----------------------------------------------------------------------------------------------------------------
+
+    def claim(self, intent: Intent, offset: int) -> None:
+        """Remember an intent under the order id or the seqno that it names."""
+        for sort, value in (("id", intent.order_id), ("seqno", intent.seqno)):
+            if value:
+                self.undo.put(self.claims, (intent.session_id, sort, value), Claim(offset, intent))
+
+    def owner(self, session: str, order_id: str, seqno: str, custom_field: str) -> Owner:
+        """Return the owner of an order: the newest intent that names it, else its custom field by the rule, else nobody."""
+        by_id, by_seqno = self.claims.get((session, "id", order_id)), self.claims.get((session, "seqno", seqno))
+        claim = max((claim for claim in (by_id, by_seqno) if claim), key=lambda claim: claim.offset, default=None)
+        if claim:
+            return Owner(claim.intent.strategy_id, claim.intent.intent_id)
+        if custom_field and self.market == "S":
+            attribution = self.rules.attribution
+            if attribution.custom_field == "as_strategy":
+                return Owner(custom_field, "")
+            if attribution.custom_field == "mapped" and custom_field in attribution.custom_field_map:
+                return Owner(attribution.custom_field_map[custom_field], "")
+        return NOBODY
+
+    # --- orders and fills -------------------------------------------------------------------------------------------------------------
+
+    def put_order(self, order: Order) -> None:
+        """Remember an order as it is now."""
+        self.undo.put(self.orders, order.order_key, order)
+        if order.seqno:
+            self.undo.put(self.order_by_seqno, (order.session, order.seqno), order.order_key)
+
+    def put_report(self, event_id: str, session: str) -> None:
+        """Remember that an order report was seen."""
+        self.undo.put(self.reports, event_id, ids.session_ordinal(session))
+
+    def put_fill(self, fill: FillEvent) -> None:
+        """Remember a fill as it is now; its first revision takes its place in the log."""
+        if fill.fill_id not in self.fills:
+            self.fill_log.append((fill.fill_seq, ids.session_ordinal(fill.session_id), fill.fill_id))
+            self.undo.later(self.fill_log.pop)
+            self.undo.later(partial(setattr, self, "next_seq", self.next_seq))
+            self.next_seq = fill.fill_seq + 1
+            known = self.fills_of_order.get(fill.order_key, ())
+            self.undo.put(self.fills_of_order, fill.order_key, (*known, fill.fill_id))
+        self.undo.put(self.fills, fill.fill_id, fill)
+        if fill.broker_event_id:
+            self.undo.put(self.receipts, fill.broker_event_id, fill.fill_id)
+
+    def orders_claimed(self, intent: Intent) -> list[Order]:
+        """Return the orders that an intent names and that are known already."""
+        keys = []
+        if intent.order_id:
+            keys.append(ids.order_key(self.key, intent.session_id, intent.order_id))
+        if intent.seqno and (by_seqno := self.order_by_seqno.get((intent.session_id, intent.seqno))):
+            keys.append(by_seqno)
+        return [self.orders[key] for key in dict.fromkeys(keys) if key in self.orders]
+
+    # --- restore ----------------------------------------------------------------------------------------------------------------------
+
+    def restore_order(self, event: OrderEvent) -> None:
+        """Take an order event back from its topic, in the order in which they were written; fills are added by `restore_fills`."""
+        self.orders[event.order_key] = Order(
+            order_key=event.order_key,
+            session=event.session_id,
+            order_id=event.order_id,
+            seqno=event.seqno,
+            strategy_id=event.strategy_id,
+            intent_id=event.intent_id,
+            reported=reported(event),
+            quantity=event.quantity,
+            cancelled=event.cancelled,
+            price=event.price,
+            custom_field=event.custom_field,
+            revision=event.revision,
+            last=event,
+        )
+        if event.seqno:
+            self.order_by_seqno[event.session_id, event.seqno] = event.order_key
+        if event.cause != "REATTRIBUTED":
+            self.reports[event.event_id] = ids.session_ordinal(event.session_id)
+
+    def restore_fills(self, fills: list[FillEvent]) -> None:
+        """Take back the newest revision of each fill, ordered by `fill_seq`: dedupe, sums of orders, and the entries of rows."""
+        for fill in fills:
+            ordinal = ids.session_ordinal(fill.session_id)
+            if fill.digest:
+                # A void that waits for its fill is no accepted fill.
+                self.newest = max(self.newest, ordinal)
+            self.next_seq = max(self.next_seq, fill.fill_seq + 1)
+            self.fill_log.append((fill.fill_seq, ordinal, fill.fill_id))
+            self.fills[fill.fill_id] = fill
+            if fill.broker_event_id:
+                self.receipts[fill.broker_event_id] = fill.fill_id
+            known = self.fills_of_order.get(fill.order_key, ())
+            self.fills_of_order[fill.order_key] = (*known, fill.fill_id)
+            order = self.orders.get(fill.order_key)
+            if order is None:
+                order = Order(
+                    order_key=fill.order_key,
+                    session=fill.session_id,
+                    order_id=fill.order_id,
+                    seqno=fill.seqno,
+                    strategy_id=fill.strategy_id,
+                    intent_id=fill.intent_id,
+                    custom_field=fill.custom_field,
+                )
+                if fill.seqno:
+                    self.order_by_seqno[fill.session_id, fill.seqno] = fill.order_key
+            if not fill.voided:
+                order = after_fill(order, fill.quantity, fill.quantity * fill.price * fill.multiplier, fill.fee_est, fill.tax_est)
+            self.orders[fill.order_key] = msgspec.structs.replace(
+                order, strategy_id=fill.strategy_id, intent_id=fill.intent_id, custom_field=order.custom_field or fill.custom_field
+            )
+
+    def trim(self) -> None:
+        """After a restore: bring the window to where the newest fill puts it. Nothing to undo."""
+        self._forget_fills()
+        self._forget_orders()
+        self.undo.commit()

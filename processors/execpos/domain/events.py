@@ -1,0 +1,302 @@
+"""The records that execpos writes to topics, as frozen structures.
+
+Field by field they equal `avro/*.avsc` (a test compares them), where each field has its meaning. Common units: money and prices are
+integers of 10⁻⁶ of the currency, quantities are shares or contracts and never lots, times are microseconds since the epoch in UTC, dates
+are days since the epoch. A record never changes after it was made; a change is a new record.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Side = Literal["BUY", "SELL"]
+Market = Literal["S", "F"]
+
+
+class RawExecEvent(msgspec.Struct, frozen=True):
+    """One report as the bridge took it, before any interpretation. Topic exec.raw, key account."""
+
+    env: str
+    account: str
+    kind: str
+    payload: bytes
+    broker_event_id: str
+    bridge_id: str
+    bridge_epoch: int
+    bridge_seq: int
+    ingest_ts: int
+    ingest_monotonic_ns: int
+    marker_id: str
+    sdk_version: str
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """Who placed an order. Topic exec.intents, key account."""
+
+    intent_id: str
+    account: str
+    strategy_id: str
+    session_id: str
+    order_id: str
+    seqno: str
+    tags: dict[str, str]
+    created_ts: int
+
+
+class OrderEvent(msgspec.Struct, frozen=True):
+    """What an order is after one accepted report. Topic exec.orders, key account."""
+
+    event_id: str
+    order_key: str
+    account: str
+    revision: int
+    cause: str
+    op_type: str
+    op_code: str
+    op_msg: str
+    status: str
+    reported: str
+    symbol: str
+    market: Market
+    security_type: str
+    side: Side
+    order_type: str
+    price_type: str
+    order_cond: str
+    order_lot: str
+    oc_type: str
+    price: int
+    quantity: int
+    cum_filled: int
+    cancelled: int
+    leaves: int
+    overfilled: bool
+    order_id: str
+    seqno: str
+    ordno: str
+    custom_field: str
+    strategy_id: str
+    intent_id: str
+    trading_date: int
+    session_id: str
+    exchange_ts: int
+    ingest_ts: int
+    normalized_ts: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    bridge_id: str
+    bridge_epoch: int
+    bridge_seq: int
+
+
+class FillEvent(msgspec.Struct, frozen=True):
+    """What a fill is now: revision r replaces r-1 of the same fill_id. Topic exec.fills, key account.
+
+    The first three fields stand first so that a restore slices them without decoding.
+    """
+
+    fill_id: str
+    broker_event_id: str
+    digest: bytes
+    revision: int
+    fill_seq: int
+    account: str
+    order_key: str
+    strategy_id: str
+    intent_id: str
+    symbol: str
+    market: Market
+    security_type: str
+    book: str
+    order_cond: str
+    side: Side
+    quantity: int
+    price: int
+    multiplier: int
+    fee_est: int
+    tax_est: int
+    currency: str
+    session_id: str
+    trading_date: int
+    exchange_ts: int
+    ingest_ts: int
+    normalized_ts: int
+    cause: str
+    voided: bool
+    quality: str
+    order_id: str
+    seqno: str
+    ordno: str
+    exchange_seq: str
+    custom_field: str
+    order_cum_filled: int
+    order_overfilled: bool
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    bridge_id: str
+    bridge_epoch: int
+    bridge_seq: int
+
+
+class PositionDelta(msgspec.Struct, frozen=True):
+    """One immutable line of the book's journal: what one event did to one strategy row and to NET. Topic exec.deltas, key account.
+
+    A row is the plain sum of its deltas.
+    """
+
+    position_key: str
+    account: str
+    symbol: str
+    book: str
+    strategy_id: str
+    fill_id: str
+    fill_revision: int
+    cause: str
+    d_quantity: int
+    d_open_cost: int
+    d_realized: int
+    d_fees: int
+    d_taxes: int
+    d_basis: int
+    version_before: int
+    version_after: int
+    quantity_after: int
+    open_cost_after: int
+    quality_after: str
+    net_d_quantity: int
+    net_d_open_cost: int
+    net_d_realized: int
+    net_d_fees: int
+    net_d_taxes: int
+    net_d_basis: int
+    net_version_before: int
+    net_version_after: int
+    net_quantity_after: int
+    net_open_cost_after: int
+    net_quality_after: str
+    trading_date: int
+    exchange_ts: int
+    ingest_ts: int
+    ledger_epoch: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+
+
+class Lot(msgspec.Struct, frozen=True):
+    """An open lot, oldest first."""
+
+    quantity: int
+    cost: int
+    fill_id: str
+
+
+class InputPosition(msgspec.Struct, frozen=True):
+    """How far one input topic has been applied."""
+
+    topic: str
+    topic_id: str
+    offset: int
+
+
+class PositionBase(msgspec.Struct, frozen=True):
+    """The row before the fills that can still be refolded."""
+
+    through_seq: int
+    quantity: int
+    open_cost: int
+    realized: int
+    realized_day: int
+    trading_date: int
+    fees: int
+    taxes: int
+    basis: int
+    day_buy_quantity: int
+    day_buy_amount: int
+    day_sell_quantity: int
+    day_sell_amount: int
+    lots: tuple[Lot, ...]
+    lots_merged: bool
+
+
+class PositionState(msgspec.Struct, frozen=True):
+    """A position now, of one strategy or NET (strategy_id *). Topic exec.positions, compacted, key position."""
+
+    position_key: str
+    account: str
+    symbol: str
+    book: str
+    strategy_id: str
+    security_type: str
+    currency: str
+    multiplier: int
+    quantity: int
+    open_cost: int
+    average_price: int
+    realized_pnl: int
+    realized_pnl_day: int
+    trading_date: int
+    fees: int
+    taxes: int
+    basis_adjustment: int
+    day_buy_quantity: int
+    day_buy_amount: int
+    day_sell_quantity: int
+    day_sell_amount: int
+    cost_method: str
+    lots: tuple[Lot, ...]
+    lots_merged: bool
+    quality: str
+    fee_quality: str
+    version: int
+    previous_version: int
+    last_fill_id: str
+    last_session_id: str
+    last_fill_seq: int
+    last_exchange_ts: int
+    last_ingest_ts: int
+    inputs: tuple[InputPosition, ...]
+    base: tuple[PositionBase, ...]
+    ledger_epoch: int
+
+
+class BridgeProgress(msgspec.Struct, frozen=True):
+    """What the ledger has seen of one account's bridge."""
+
+    account: str
+    bridge_id: str
+    bridge_epoch: int
+    bridge_seq: int
+    beat_ts: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the ledger is on one partition. Topic exec.progress, compacted, key partition number."""
+
+    partition: int
+    inputs: tuple[InputPosition, ...]
+    bridges: tuple[BridgeProgress, ...]
+    ledger_epoch: int
+    instance: str
+    ts: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that did not become state, with its bytes. Topic exec.dead-letters, key source topic-partition."""
+
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    source_topic_id: str
+    disposition: str
+    reason: str
+    detail: str
+    account: str
+    position_key: str
+    record_key: bytes
+    record_value: bytes
+    record_timestamp: int
+    ledger_epoch: int
+    ts: int

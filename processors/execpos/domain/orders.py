@@ -1,0 +1,156 @@
+"""What an order is, by its reports and its fills, through one explicit table of transitions.
+
+Reports and fills come in any order: a fill may come before the order, after its cancellation, or after its failure, and counts each time.
+The table therefore moves only what reports say (`Reported`); the status that people see follows from that and from what was filled.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from execpos.domain import ids
+from execpos.domain.events import OrderEvent
+from execpos.domain.normalize import Operation, OrderReport, operation
+from execpos.errors import ContractError
+
+Reported = Literal["UNKNOWN", "OPEN", "CANCELLED", "REJECTED"]
+Status = Literal["UNKNOWN", "SUBMITTED", "PART_FILLED", "FILLED", "CANCELLED", "REJECTED"]
+
+TRANSITIONS: dict[tuple[Reported, Operation], Reported] = {
+    # Nothing reported yet: a failed operation on an order we never saw tells nothing about the order.
+    ("UNKNOWN", "NEW_OK"): "OPEN",
+    ("UNKNOWN", "NEW_FAILED"): "REJECTED",
+    ("UNKNOWN", "CANCEL_OK"): "CANCELLED",
+    ("UNKNOWN", "UPDATE_OK"): "OPEN",
+    ("UNKNOWN", "FAILED"): "UNKNOWN",
+    ("UNKNOWN", "REJECT"): "REJECTED",
+    ("UNKNOWN", "OTHER"): "UNKNOWN",
+    # Working: a failed cancel or update leaves it as it was; a New may still fail after it was accepted.
+    ("OPEN", "NEW_OK"): "OPEN",
+    ("OPEN", "NEW_FAILED"): "REJECTED",
+    ("OPEN", "CANCEL_OK"): "CANCELLED",
+    ("OPEN", "UPDATE_OK"): "OPEN",
+    ("OPEN", "FAILED"): "OPEN",
+    ("OPEN", "REJECT"): "REJECTED",
+    ("OPEN", "OTHER"): "OPEN",
+    # Ended: a report that comes late, out of order, does not bring it back.
+    ("CANCELLED", "NEW_OK"): "CANCELLED",
+    ("CANCELLED", "NEW_FAILED"): "CANCELLED",
+    ("CANCELLED", "CANCEL_OK"): "CANCELLED",
+    ("CANCELLED", "UPDATE_OK"): "CANCELLED",
+    ("CANCELLED", "FAILED"): "CANCELLED",
+    ("CANCELLED", "REJECT"): "CANCELLED",
+    ("CANCELLED", "OTHER"): "CANCELLED",
+    ("REJECTED", "NEW_OK"): "REJECTED",
+    ("REJECTED", "NEW_FAILED"): "REJECTED",
+    ("REJECTED", "CANCEL_OK"): "REJECTED",
+    ("REJECTED", "UPDATE_OK"): "REJECTED",
+    ("REJECTED", "FAILED"): "REJECTED",
+    ("REJECTED", "REJECT"): "REJECTED",
+    ("REJECTED", "OTHER"): "REJECTED",
+}
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order now. Quantities in shares or contracts; amounts in 10⁻⁶, multiplier included.
+
+    `quantity` is what was ordered, 0 while no report told; `cancelled` sums what successful operations took away. The sums over fills
+    (`cum_*`, `fee`, `tax`) count fills that stand; fees are computed on the cumulative amount, so each fill bears the difference.
+    """
+
+    order_key: str
+    session: str
+    order_id: str
+    seqno: str
+    strategy_id: str
+    intent_id: str
+    reported: Reported = "UNKNOWN"
+    quantity: int = 0
+    cancelled: int = 0
+    price: int = 0
+    custom_field: str = ""
+    revision: int = 0
+    cum_filled: int = 0
+    cum_amount: int = 0
+    fee: int = 0
+    tax: int = 0
+    last: OrderEvent | None = None
+
+    @property
+    def status(self) -> Status:
+        """What people see: the table's state and the fills together."""
+        if self.quantity and self.cum_filled >= self.quantity:
+            return "FILLED"
+        if self.reported == "OPEN":
+            if not self.cum_filled:
+                return "SUBMITTED"
+            return "FILLED" if self.quantity and self.cum_filled >= self.quantity - self.cancelled else "PART_FILLED"
+        return self.reported
+
+    @property
+    def leaves(self) -> int:
+        """Still working, shares or contracts; 0 once closed."""
+        return max(0, self.quantity - self.cancelled - self.cum_filled) if self.reported == "OPEN" else 0
+
+    @property
+    def overfilled(self) -> bool:
+        """More was filled than ordered, as far as a report told the order's quantity."""
+        return 0 < self.quantity < self.cum_filled
+
+
+def new_order(account: str, session: str, order_id: str, seqno: str, strategy_id: str, intent_id: str) -> Order:
+    """Return an order of which nothing is known yet but its name and owner."""
+    return Order(
+        order_key=ids.order_key(account, session, order_id),
+        session=session,
+        order_id=order_id,
+        seqno=seqno,
+        strategy_id=strategy_id,
+        intent_id=intent_id,
+    )
+
+
+def after_report(order: Order, report: OrderReport) -> Order:
+    """Return `order` after one report that was not seen before."""
+    what = operation(report.op_type, report.op_code)
+    succeeded = what in {"NEW_OK", "CANCEL_OK", "UPDATE_OK"}
+    quantity = order.quantity
+    if what == "NEW_OK" or not quantity:
+        # Reports after the first may carry a reduced quantity; the New one is the order as it was placed.
+        quantity = report.quantity
+    return msgspec.structs.replace(
+        order,
+        reported=TRANSITIONS[order.reported, what],
+        quantity=quantity,
+        cancelled=order.cancelled + (report.cancel_quantity if succeeded and what != "NEW_OK" else 0),
+        price=report.price if succeeded or not order.revision else order.price,
+        seqno=order.seqno or report.seqno,
+        custom_field=order.custom_field or report.custom_field,
+        revision=order.revision + 1,
+    )
+
+
+def after_fill(order: Order, quantity: int, amount: int, fee: int, tax: int) -> Order:
+    """Return `order` after a fill counts (or, with negative arguments, counts no more)."""
+    return msgspec.structs.replace(
+        order,
+        cum_filled=order.cum_filled + quantity,
+        cum_amount=order.cum_amount + amount,
+        fee=order.fee + fee,
+        tax=order.tax + tax,
+    )
+
+
+_REPORTED: dict[str, Reported] = {name: name for name, _ in TRANSITIONS}
+
+
+def reported(event: OrderEvent) -> Reported:
+    """Return the state of the table that an order event carries.
+
+    Raises:
+        ContractError: the event carries none.
+    """
+    state = _REPORTED.get(event.reported)
+    if state is None:
+        raise ContractError(f"order event {event.event_id} carries reported {event.reported!r}", hint="was it written by a newer version?")
+    return state

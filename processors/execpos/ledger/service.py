@@ -1,0 +1,107 @@
+"""Puts the ledger together: task, loop, codecs; and runs it until it is told to stop."""
+
+import gc
+from collections.abc import Mapping
+
+import msgspec
+
+from execpos.codecs.avro import Decoder
+from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionState, Progress, RawExecEvent
+from execpos.domain.rules import Rules
+from execpos.kafka.loop import Loop, LoopLimits, Stop
+from execpos.kafka.ports import Cluster, Fault, no_fault
+from execpos.ledger.outputs import RECORDS, Names
+from execpos.ledger.restore import Decoders
+from execpos.ledger.task import LedgerTask
+from execpos.telemetry.log import Logger
+
+_log = Logger("ledger")
+
+# How long to wait for one answer about the topics at the start.
+_METADATA_S = 30.0
+
+
+class LedgerOptions(msgspec.Struct, frozen=True):
+    """What one ledger process needs to know.
+
+    Attributes:
+        env: production, simulation or replay; part of the group's and the transactions' names.
+        prefix: stands before every topic, group and transactional id.
+        instance: name of this process, the same after a restart, another one for each process.
+        limits: sizes and times of the loop.
+    """
+
+    env: str
+    prefix: str
+    instance: str
+    limits: LoopLimits = LoopLimits()
+
+    @property
+    def group_id(self) -> str:
+        """The consumer group, shared by all instances."""
+        return f"{self.prefix}{self.env}.ledger"
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """What the registry says: the id of each record class, and the text of every version by its id."""
+
+    ids: Mapping[type[msgspec.Struct], int]
+    writers: Mapping[type[msgspec.Struct], Mapping[int, str]]
+
+
+def decoders(schemas: Schemas) -> Decoders:
+    """Return readers of every record that the ledger reads."""
+    return Decoders(
+        raw=Decoder(RawExecEvent, schemas.writers[RawExecEvent]),
+        intents=Decoder(Intent, schemas.writers[Intent]),
+        orders=Decoder(OrderEvent, schemas.writers[OrderEvent]),
+        fills=Decoder(FillEvent, schemas.writers[FillEvent]),
+        positions=Decoder(PositionState, schemas.writers[PositionState]),
+        progress=Decoder(Progress, schemas.writers[Progress]),
+    )
+
+
+def ledger_task(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas) -> LedgerTask:
+    """Return the task for a cluster whose topics exist.
+
+    Raises:
+        ContractError: there is no topic exec.raw.
+    """
+    names = Names.of(options.prefix)
+    return LedgerTask(
+        rules=rules,
+        names=names,
+        decoders=decoders(schemas),
+        schema_ids={record: schemas.ids[record] for record in RECORDS},
+        partitions=cluster.partition_count(names.raw, _METADATA_S),
+        instance=options.instance,
+    )
+
+
+def run(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas, stop: Stop, fault: Fault = no_fault) -> LedgerTask:
+    """Run the ledger until `stop` is set and return its task, whose `counts` tell what it did. Blocks.
+
+    Raises:
+        Fenced: another process runs under this instance name.
+        ContractError: topics, schemas or state are not what they have to be.
+        DependencyError: Kafka is not reachable.
+    """
+    task = ledger_task(options, cluster, rules, schemas)
+    loop = Loop(
+        cluster,
+        task,
+        group_id=options.group_id,
+        instance_id=f"{options.group_id}.{options.instance}",
+        transactional_id_prefix=f"{options.group_id}.{options.instance}.",
+        limits=options.limits,
+        fault=fault,
+    )
+    _log.info("component_started", instance=options.instance, group=options.group_id)
+    # What stands now lives as long as the process: the collector need not walk over it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        loop.run(stop)
+    finally:
+        _log.info("component_stopped", instance=options.instance, counts=dict(task.counts))
+    return task
