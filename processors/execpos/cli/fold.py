@@ -34,10 +34,14 @@ def fold(file: BinaryIO, intents: BinaryIO | None, config_dir: Path | None, *, a
         return
     _print(result)
     for number, outcome in remarks:
-        output.stderr().print(f"callback {number}: {outcome.disposition} ({outcome.reason}): {outcome.detail}", highlight=False)
+        output.stderr().print(
+            f"callback {number}: {outcome.disposition} ({outcome.reason}): {outcome.detail}", highlight=False, soft_wrap=True
+        )
 
 
-_NUMERIC = ("quantity", "average_price", "open_cost", "realized_pnl", "fees", "taxes", "version")
+# What people look for first; the rest is in the JSON.
+_COLUMNS = ("account", "symbol", "book", "strategy_id", "quantity", "average_price", "open_cost", "realized_pnl", "quality")
+_NUMERIC = ("quantity", "average_price", "open_cost", "realized_pnl")
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -45,5 +49,6 @@ def _print(result: dict[str, Any]) -> None:
     console.print("  ".join(f"{name} {count}" for name, count in result["counts"].items()), highlight=False)
     for title, rows in (("By strategy", result["positions"]), ("NET", result["net"])):
         if rows:
-            cells = [[f"{value:,}" if isinstance(value, int) else value for value in row.values()] for row in rows]
-            console.print(output.table(title, list(rows[0]), cells, numeric=_NUMERIC))
+            columns = [name for name in _COLUMNS if name in rows[0]]
+            cells = [[f"{row[name]:,}" if isinstance(row[name], int) else row[name] for name in columns] for row in rows]
+            console.print(output.table(title, columns, cells, numeric=_NUMERIC))

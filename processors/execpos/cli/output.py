@@ -1,5 +1,6 @@
 """What commands print: results on stdout (tables for people, one JSON object for machines), everything else on stderr."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,13 @@ from rich.table import Table
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines instead of a table.")
 
 
+# A pipe has no width; tables keep their columns whole there.
+_PIPE_WIDTH = 250
+
+
 def stdout() -> Console:
     """Return the console for results; plain text when stdout is no terminal."""
-    return Console()
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
 def stderr() -> Console:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import fastavro
 import msgspec
+from fastavro.read import SchemaResolutionError
 
 from execpos import resources
 from execpos.codecs import compiled, framing
@@ -85,6 +86,19 @@ class Encoder(Generic[T]):
         return self._header + self._encode(record)
 
 
+_NOT_A_RECORD = (
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    TypeError,
+    ValueError,
+    msgspec.ValidationError,
+    SchemaResolutionError,
+)
+
+
 class Decoder(Generic[T]):
     """Reads framed records of one class, written with any schema whose id is known. Thread-safe.
 
@@ -114,7 +128,7 @@ class Decoder(Generic[T]):
                 record, end = self._decode(value, framing.HEADER_LENGTH)
             else:
                 record, end = self._resolve(schema_id, value)
-        except (EOFError, IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        except _NOT_A_RECORD as error:
             raise Park("bad_avro", f"bytes are no {self._record.__name__}: {type(error).__name__}: {error}") from error
         if end != len(value):
             raise Park("bad_avro", f"{len(value) - end} bytes follow the end of a {self._record.__name__}")

@@ -66,11 +66,6 @@ def text(value: str) -> bytes:
     return long(len(data)) + data
 
 
-def data(value: bytes) -> bytes:
-    """Return the Avro encoding of bytes."""
-    return long(len(value)) + value
-
-
 def string_map(value: dict[str, str]) -> bytes:
     """Return the Avro encoding of a map of strings: one block, then the end."""
     if not value:
@@ -95,7 +90,7 @@ def encoder(schema: Schema) -> Callable[[Any], bytes]:
     Args:
         schema: a parsed record schema of strings, integers, booleans, bytes, enums, string maps and arrays of such records.
     """
-    names: dict[str, Any] = {"small": _SMALL_LONGS, "long": long, "text": text, "data": data, "string_map": string_map, "array": array}
+    names: dict[str, Any] = {"small": _SMALL_LONGS, "long": long, "string_map": string_map, "array": array}
     parts = [_encoded(field, names) for field in schema["fields"]]
     source = "def encode(record):\n    return b''.join((\n" + "".join(f"        {part},\n" for part in parts) + "    ))\n"
     exec(compile(source, f"<encoder of {schema['name']}>", "exec"), names)  # noqa: S102 (made from our own schema files)
@@ -103,16 +98,20 @@ def encoder(schema: Schema) -> Callable[[Any], bytes]:
     return made
 
 
-_SIMPLE = {"string": "text({})", "boolean": r"b'\1' if {} else b'\0'", "bytes": "data({})", "map": "string_map({})"}
+_SIMPLE = {"boolean": r"b'\1' if {} else b'\0'", "map": "string_map({})"}
 
 
 def _encoded(field: Schema, names: dict[str, Any]) -> str:
-    """Return the expression that encodes one field; what it calls is added to `names`."""
+    """Return the expressions that encode one field, separated by commas; what it calls is added to `names`."""
     value = f"record.{field['name']}"
     schema = field["type"]
     kind = _kind(schema)
     if kind in {"long", "int"}:
         return f"small[number] if -1 < (number := {value}) < {_SMALL} else long(number)"
+    if kind in {"string", "bytes"}:
+        # Written out here, because a call costs more than what it would do.
+        content = f"{value}.encode()" if kind == "string" else value
+        return f"small[size] if (size := len(content := {content})) < {_SMALL} else long(size), content"
     if kind in _SIMPLE:
         return _SIMPLE[kind].format(value)
     if kind == "enum":

@@ -108,8 +108,10 @@ class Account:
         oldest = self.oldest_session()
         for order in [order for order in self.orders.values() if ids.session_ordinal(order.session) < oldest]:
             self.undo.drop(self.orders, order.order_key)
-            self.undo.drop(self.fills_of_order, order.order_key)
             self.undo.drop(self.order_by_seqno, (order.session, order.seqno))
+        # Apart from the orders: a void that waits for its fill has no order.
+        for order_key in [key for key in self.fills_of_order if ids.session_ordinal(ids.session_of(key)) < oldest]:
+            self.undo.drop(self.fills_of_order, order_key)
         for event_id in [event_id for event_id, ordinal in self.reports.items() if ordinal < oldest]:
             self.undo.drop(self.reports, event_id)
         for claim_key in [key for key in self.claims if ids.session_ordinal(key[0]) < oldest]:
@@ -209,6 +211,9 @@ class Account:
                 self.receipts[fill.broker_event_id] = fill.fill_id
             known = self.fills_of_order.get(fill.order_key, ())
             self.fills_of_order[fill.order_key] = (*known, fill.fill_id)
+            if not fill.digest:
+                # It tells nothing of its order.
+                continue
             order = self.orders.get(fill.order_key)
             if order is None:
                 order = Order(
@@ -218,15 +223,13 @@ class Account:
                     seqno=fill.seqno,
                     strategy_id=fill.strategy_id,
                     intent_id=fill.intent_id,
-                    custom_field=fill.custom_field,
                 )
-                if fill.seqno:
-                    self.order_by_seqno[fill.session_id, fill.seqno] = fill.order_key
             if not fill.voided:
-                order = after_fill(order, fill.quantity, fill.quantity * fill.price * fill.multiplier, fill.fee_est, fill.tax_est)
-            self.orders[fill.order_key] = msgspec.structs.replace(
-                order, strategy_id=fill.strategy_id, intent_id=fill.intent_id, custom_field=order.custom_field or fill.custom_field
-            )
+                order = after_fill(order, fill.quantity, abs(fill.quantity * fill.price * fill.multiplier), fill.fee_est, fill.tax_est)
+            order = msgspec.structs.replace(order, seqno=order.seqno or fill.seqno, custom_field=order.custom_field or fill.custom_field)
+            self.orders[fill.order_key] = order
+            if order.seqno:
+                self.order_by_seqno[order.session, order.seqno] = order.order_key
 
     def trim(self) -> None:
         """After a restore: bring the window to where the newest fill puts it. Nothing to undo."""

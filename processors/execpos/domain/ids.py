@@ -88,6 +88,11 @@ def order_key(account: str, session: str, order_id: str) -> str:
     return f"{account}|{session}|{escape(order_id)}"
 
 
+def session_of(key: str) -> str:
+    """Return the session inside an order key or a fill id."""
+    return key.split("|", 5)[4]
+
+
 def fill_id(account: str, session: str, trade_id: str, exchange_seq: str) -> str:
     """Return the economic key of a fill as text: `account|session|trade_id|exchange_seq`."""
     return f"{account}|{session}|{escape(trade_id)}|{escape(exchange_seq)}"

@@ -25,9 +25,10 @@ def micros(value: float, where: str) -> int:
     else:
         if not isfinite(value):
             raise Park("bad_number", f"{where} is {value}, not a finite number")
-        scaled = round(value * MICROS)
+        # Beyond the range of exact products, which may overflow too, zero stands for "not tried".
+        scaled = round(value * MICROS) if -_EXACT_FLOAT < value < _EXACT_FLOAT else 0
         # The nearest double to scaled/10⁶ being `value` itself proves that the shortest decimal form of `value` is scaled/10⁶.
-        if abs(value) >= _EXACT_FLOAT or scaled / MICROS != value:
+        if scaled / MICROS != value:
             exact = Decimal(repr(value)) * MICROS
             if exact != exact.to_integral_value():
                 raise Park("bad_number", f"{where} is {value!r}: more than six decimals")
@@ -46,7 +47,7 @@ def whole(value: float, where: str) -> int:
     if isinstance(value, float):
         if not isfinite(value) or not value.is_integer():
             raise Park("bad_number", f"{where} is {value}, not a whole number")
-        value = int(value)
+        value = int(Decimal(repr(value)))
     if not 0 <= value <= MAX_MICROS:
         raise Park("bad_number", f"{where} is {value}: negative or too large")
     return value

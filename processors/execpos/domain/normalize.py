@@ -4,8 +4,8 @@ Source of the shapes and traps: the broker's documentation and type stubs up to 
 Keys that are documented but were seen missing are optional here; a key that identity, money or time rests on is required.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ ORDER_KINDS = frozenset({"SORDER", "FORDER"})
 DEAL_KINDS = frozenset({"SDEAL", "FDEAL"})
 CATCHUP = "CATCHUP_"
 
+T = TypeVar("T")
 Number = int | float
 Text = str | None
 
@@ -222,6 +223,19 @@ def _signed_price(value: Number, where: str, *, may_be_negative: bool) -> int:
     return price
 
 
+# How the bridge sends a report that is too large to travel: its length and hash alone.
+_OVERSIZED = b'{"oversized":'
+
+
+def _decoded(decode: Callable[[bytes], T], payload: bytes, what: str) -> T:
+    if payload.startswith(_OVERSIZED):
+        raise Park("oversized", f"{what}: larger than bridge.max_payload_bytes, so only its length and hash came")
+    try:
+        return decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Park("bad_payload", f"{what}: {error}") from error
+
+
 def order_report(market: Market, payload: bytes, env: str, account: str, instruments: Instruments) -> OrderReport:
     """Return the canonical report of an SORDER or FORDER payload.
 
@@ -229,10 +243,7 @@ def order_report(market: Market, payload: bytes, env: str, account: str, instrum
         Park: not JSON, a required field missing or of the wrong type (`bad_payload`), a number that cannot be (`bad_number`), an
             unknown lot (`unknown_order_lot`), or another account than the record's (`wrong_account`).
     """
-    try:
-        raw = _decode_order(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Park("bad_payload", f"{market}ORDER: {error}") from error
+    raw = _decoded(_decode_order, payload, f"{market}ORDER")
     order, status, operation = raw.order, raw.status, raw.operation
     _check_account(env, market, order.account.broker_id, order.account.account_id, account)
     lot = order.order_lot or ""
@@ -289,10 +300,7 @@ def deal(market: Market, payload: bytes, env: str, account: str) -> Deal:
         Park: not JSON, a required field missing, empty or of the wrong type (`bad_payload`), a number that cannot be (`bad_number`),
             or another account than the record's (`wrong_account`).
     """
-    try:
-        raw = _decode_deal(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Park("bad_payload", f"{market}DEAL: {error}") from error
+    raw = _decoded(_decode_deal, payload, f"{market}DEAL")
     _check_account(env, market, raw.broker_id, raw.account_id, account)
     if not raw.trade_id or not raw.exchange_seq:
         raise Park("bad_payload", f"{market}DEAL: trade_id or exchange_seq is empty, so the fill has no identity")

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypedDict
 import msgspec
 
 from execpos.domain import dedupe, ids, money, normalize, orders
-from execpos.domain.account import Account, Owner
+from execpos.domain.account import NOBODY, Account, Owner
 from execpos.domain.book import Position, Source
 from execpos.domain.events import FillEvent, Intent, Market, OrderEvent, PositionDelta, RawExecEvent, Side
 from execpos.domain.normalize import Deal, OrderReport
@@ -123,19 +123,24 @@ class Pipeline:
     def _report(self, account: Account, report: OrderReport, cause: str, source: Source) -> Outcome:
         if report.event_id in account.reports:
             return DUPLICATE
-        order = account.orders.get(ids.order_key(account.key, report.session, report.order_id))
-        owner = account.owner(report.session, report.order_id, report.seqno, report.custom_field)
-        if order is None:
-            order = orders.new_order(account.key, report.session, report.order_id, report.seqno, *owner)
-        before = order
-        order = orders.after_report(order, report)
+        if ids.session_ordinal(report.session) < account.oldest_session():
+            # Whether it is a repeat cannot be told any more, and what it is about cannot be moved.
+            return Outcome("parked", "outside_window", f"session {report.session} is older than what can still be proven new")
+        before = account.orders.get(ids.order_key(account.key, report.session, report.order_id))
+        if before is None:
+            before = orders.new_order(account.key, report.session, report.order_id, report.seqno, *NOBODY)
+        order = orders.after_report(before, report)
+        owner = account.owner(order.session, order.order_id, order.seqno, order.custom_field)
+        order = msgspec.structs.replace(order, strategy_id=owner.strategy_id, intent_id=owner.intent_id)
         event = self._order_event(account, order, report, cause, source)
         account.put_order(msgspec.structs.replace(order, last=event))
         account.put_report(report.event_id, report.session)
         self._sink.order(event)
+        # The report may tell what its fills did not: a custom field, or the seqno that an intent names.
+        self._move_fills(account, order, owner, source)
         if order.overfilled and not before.overfilled:
-            for fill_id in account.fills_of_order.get(order.order_key, ())[-1:]:
-                fill = account.fills[fill_id]
+            held = [account.fills[fill_id] for fill_id in account.fills_of_order.get(order.order_key, ())]
+            for fill in [fill for fill in held if not fill.voided][-1:]:
                 self._mark(account, fill.symbol, fill.book, "CONFLICT", source, fill.strategy_id)
         return ORDER
 
@@ -167,9 +172,9 @@ class Pipeline:
             leaves=order.leaves,
             overfilled=order.overfilled,
             order_id=report.order_id,
-            seqno=report.seqno,
+            seqno=order.seqno,
             ordno=report.ordno,
-            custom_field=report.custom_field,
+            custom_field=order.custom_field,
             strategy_id=order.strategy_id,
             intent_id=order.intent_id,
             trading_date=self._rules.calendar.trading_date(report.exchange_ts, report.market),
@@ -223,7 +228,8 @@ class Pipeline:
 
     def _owner(self, account: Account, deal: Deal) -> Owner:
         order = account.orders.get(ids.order_key(account.key, deal.session, deal.trade_id))
-        return account.owner(deal.session, deal.trade_id, deal.seqno, deal.custom_field or (order.custom_field if order else ""))
+        seqno, custom_field = (order.seqno, order.custom_field) if order else ("", "")
+        return account.owner(deal.session, deal.trade_id, seqno or deal.seqno, custom_field or deal.custom_field)
 
     def _fill(self, account: Account, deal: Deal, book: str, owner: Owner, cause: str, source: Source) -> Outcome:
         rules = self._rules
@@ -248,6 +254,8 @@ class Pipeline:
         order = account.orders.get(ids.order_key(account.key, deal.session, deal.trade_id))
         if order is None:
             order = orders.new_order(account.key, deal.session, deal.trade_id, deal.seqno, *owner)
+        else:
+            order = self._reattribute(account, order, owner, source)
         voided = account.fills.get(fill_id) if seen == "voided" else None
         fee = tax = 0
         was_overfilled = order.overfilled
@@ -257,9 +265,7 @@ class Pipeline:
             )
             fee, tax = total_fee - order.fee, total_tax - order.tax
             order = orders.after_fill(order, quantity, abs(amount), fee, tax)
-        order = msgspec.structs.replace(
-            order, strategy_id=owner.strategy_id, intent_id=owner.intent_id, custom_field=order.custom_field or deal.custom_field
-        )
+        order = msgspec.structs.replace(order, seqno=order.seqno or deal.seqno, custom_field=order.custom_field or deal.custom_field)
         account.put_order(order)
         fill = FillEvent(
             fill_id=fill_id,
@@ -324,9 +330,10 @@ class Pipeline:
             self._reattribute(account, order, Owner(intent.strategy_id, intent.intent_id), source)
         return CONTROL
 
-    def _reattribute(self, account: Account, order: Order, owner: Owner, source: Source) -> None:
+    def _reattribute(self, account: Account, order: Order, owner: Owner, source: Source) -> Order:
+        """Give an order and its fills to `owner`, and return it as it is then; nothing happens when they are its own already."""
         if owner.strategy_id == order.strategy_id and owner.intent_id == order.intent_id:
-            return
+            return order
         order = msgspec.structs.replace(order, strategy_id=owner.strategy_id, intent_id=owner.intent_id)
         last = order.last
         if last is not None:
@@ -348,6 +355,10 @@ class Pipeline:
             order = msgspec.structs.replace(order, last=event)
             self._sink.order(event)
         account.put_order(order)
+        self._move_fills(account, order, owner, source)
+        return order
+
+    def _move_fills(self, account: Account, order: Order, owner: Owner, source: Source) -> None:
         for fill_id in account.fills_of_order.get(order.order_key, ()):
             before = account.fills[fill_id]
             if before.strategy_id == owner.strategy_id and before.intent_id == owner.intent_id:
@@ -366,9 +377,15 @@ class Pipeline:
             ValueError: `fill_id` is none of this account's.
         """
         account = self.account(account_key)
+        prefix, session, trade_id, exchange_seq = fill_id.rsplit("|", 3)
+        if prefix != account.key:
+            msg = f"fill {fill_id} is not of account {account.key}"
+            raise ValueError(msg)
+        if ids.session_ordinal(session) < account.oldest_session():
+            return Outcome("parked", "outside_window", f"session {session} is older than what can still be voided")
         before = account.fills.get(fill_id)
         if before is None:
-            return self._void_before(account, fill_id, source)
+            return self._void_before(account, fill_id, session, ids.unescape(trade_id), ids.unescape(exchange_seq), source)
         if before.voided:
             return DUPLICATE
         after = self._revised(before, source, cause="VOID", voided=True)
@@ -381,12 +398,7 @@ class Pipeline:
         self._sink.delta(account.book.void(after, source))
         return FILL
 
-    def _void_before(self, account: Account, fill_id: str, source: Source) -> Outcome:
-        prefix, session, trade_id, exchange_seq = fill_id.rsplit("|", 3)
-        if prefix != account.key:
-            msg = f"fill {fill_id} is not of account {account.key}"
-            raise ValueError(msg)
-        trade_id, exchange_seq = ids.unescape(trade_id), ids.unescape(exchange_seq)
+    def _void_before(self, account: Account, fill_id: str, session: str, trade_id: str, exchange_seq: str, source: Source) -> Outcome:
         fill = FillEvent(
             fill_id=fill_id,
             broker_event_id="",

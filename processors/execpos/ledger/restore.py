@@ -115,6 +115,7 @@ class Restorer:
             if done % 1000 == 0:
                 context.progress("fills", done, 0)
             fill = self._decoders.fills(message.value() or b"")
+            states[message.partition()].pipeline.account(fill.account)  # one that has nothing but a void that waits for its fill
             first_seq[fill.account] = min(first_seq.get(fill.account, fill.fill_seq), fill.fill_seq)
             latest.setdefault(fill.account, {})[fill.fill_id] = fill
         for state in states.values():

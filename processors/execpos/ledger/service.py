@@ -1,7 +1,8 @@
 """Puts the ledger together: task, loop, codecs; and runs it until it is told to stop."""
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -61,14 +62,17 @@ def decoders(schemas: Schemas) -> Decoders:
     )
 
 
-def ledger_task(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas) -> LedgerTask:
-    """Return the task for a cluster whose topics exist.
+TaskT = TypeVar("TaskT", bound=LedgerTask)
+
+
+def ledger_task(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas, make: Callable[..., TaskT] = LedgerTask) -> TaskT:
+    """Return the task for a cluster whose topics exist; `make` takes the arguments of `LedgerTask`.
 
     Raises:
         ContractError: there is no topic exec.raw.
     """
     names = Names.of(options.prefix)
-    return LedgerTask(
+    return make(
         rules=rules,
         names=names,
         decoders=decoders(schemas),
@@ -76,6 +80,12 @@ def ledger_task(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas:
         partitions=cluster.partition_count(names.raw, _METADATA_S),
         instance=options.instance,
     )
+
+
+def freeze() -> None:
+    """Take what stands now out of the collector's walks: it lives as long as the process. Call it once, before the loop runs."""
+    gc.collect()
+    gc.freeze()
 
 
 def run(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas, stop: Stop, fault: Fault = no_fault) -> LedgerTask:
@@ -97,9 +107,7 @@ def run(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas
         fault=fault,
     )
     _log.info("component_started", instance=options.instance, group=options.group_id)
-    # What stands now lives as long as the process: the collector need not walk over it again and again.
-    gc.collect()
-    gc.freeze()
+    freeze()
     try:
         loop.run(stop)
     finally:

@@ -1,0 +1,64 @@
+"""What commands that reach Kafka and the registry have in common."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from execpos.kafka.client.cluster import KafkaCluster
+    from execpos.ledger.service import Schemas
+    from execpos.settings import Settings
+
+
+def cluster(settings: "Settings", client_id: str) -> "KafkaCluster":
+    """Return the cluster that the settings name; nothing is connected yet."""
+    from execpos.kafka.client.cluster import KafkaCluster  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.kafka.client.config import KafkaSettings  # noqa: PLC0415 (as above)
+
+    return KafkaCluster(
+        KafkaSettings(
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            session_timeout_s=settings.ledger.session_timeout_ms / 1000,
+            transaction_timeout_s=settings.ledger.transaction_timeout_ms / 1000,
+            extra={name: str(value) for name, value in settings.kafka.client.items()},
+        ),
+        client_id,
+    )
+
+
+def schemas(settings: "Settings") -> "Schemas":
+    """Return our schemas' ids and all their versions from the registry. Blocks.
+
+    Raises:
+        DependencyError: no registry there.
+        ContractError: it does not hold our schemas.
+    """
+    from execpos.codecs.registry import Registry, subjects  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.ledger.service import Schemas  # noqa: PLC0415 (as above)
+
+    registry = Registry(settings.registry.url, settings.registry.timeout_s)
+    try:
+        prefix = settings.kafka.prefix
+        return Schemas(ids=registry.ids(prefix), writers={subject.record: registry.writers(subject.name) for subject in subjects(prefix)})
+    finally:
+        registry.close()
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and an interrupt set: the normal end of a component. Main thread only."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

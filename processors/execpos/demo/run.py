@@ -1,0 +1,265 @@
+"""The demo: a simulated trading day through the whole pipeline on the embedded stack, and a check of every position at the end.
+
+The stack's servers, the ledger and the recorder are processes of their own; the bridge and the simulated broker run in this one, and so
+does an observer that reads positions as a strategy would.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import clickhouse_connect
+
+from execpos.bridge.service import BridgeOptions, sim_bridge
+from execpos.brokers.sim.config import SimConfig, start_within_session
+from execpos.brokers.sim.day import Simulator
+from execpos.codecs.avro import Decoder
+from execpos.codecs.registry import Registry, subjects
+from execpos.demo import check
+from execpos.demo.observe import Observer
+from execpos.demo.sources import Topics, TopicSource, Warehouse
+from execpos.domain.events import Intent, PositionState, RawExecEvent
+from execpos.errors import DependencyError
+from execpos.kafka.client.cluster import KafkaCluster
+from execpos.kafka.client.config import KafkaSettings
+from execpos.kafka.topics import apply, plan
+from execpos.ledger.outputs import Names
+from execpos.ledger.service import Schemas
+from execpos.local.stack import Stack
+
+ENV = "simulation"
+DATABASE = "execpos"
+
+# The simulated day has to stay in one session; this is for what comes out after the market has closed.
+_SPAN_MARGIN_S = 120
+
+# A machine busy with something else may take its time; a healthy one needs a second.
+_CATCH_UP_S = 120.0
+_POLL_S = 0.2
+_CHILD_STOP_S = 20.0
+
+
+class DemoOptions(NamedTuple):
+    """What to run. `rate` is callbacks a second, `seconds` how long the market is open, `data` where the servers keep their data."""
+
+    data: Path
+    seconds: float = 20.0
+    rate: float = 200.0
+    seed: int = 1
+
+
+class Status(NamedTuple):
+    """What a live view shows. `callbacks` are taken from the broker so far, `left_s` seconds until the market closes."""
+
+    stage: str
+    callbacks: int = 0
+    left_s: float = 0.0
+    states: tuple[PositionState, ...] = ()
+    latency_ms: dict[str, Any] | None = None
+
+
+class Demo:
+    """One run. Call `run` once.
+
+    Args:
+        options: what to run.
+        show: takes a status a few times a second.
+        before_check: called when everything has come to rest and before the check; tests tamper here.
+    """
+
+    def __init__(
+        self, options: DemoOptions, show: Callable[[Status], None] = lambda _: None, before_check: Callable[["Demo"], None] = lambda _: None
+    ) -> None:
+        self.options = options
+        self.names = Names.of("")
+        self.stack = Stack(options.data)
+        self.simulator = Simulator(
+            SimConfig(
+                seed=options.seed,
+                start_us=start_within_session(time.time_ns() // 1000, round((options.seconds + _SPAN_MARGIN_S) * 1e6)),
+                step_us=max(1, round(1e6 / options.rate)),
+                events=max(1, round(options.rate * options.seconds)),
+            )
+        )
+        self._show = show
+        self._before_check = before_check
+        self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def run(self) -> dict[str, Any]:
+        """Run everything and return the report. Blocks; stops all that it started, whatever happens.
+
+        Raises:
+            DependencyError: a part did not start, or did not catch up.
+        """
+        self._show(Status("starting Kafka, the schema registry and ClickHouse"))
+        try:
+            with self.stack:
+                try:
+                    return self._pipeline()
+                finally:
+                    self._stop_children()
+        finally:
+            self._show(Status("done"))
+
+    @property
+    def cluster(self) -> KafkaCluster:
+        """The embedded Kafka."""
+        return KafkaCluster(KafkaSettings(self.stack.kafka.bootstrap_servers), "demo")
+
+    def warehouse(self) -> Warehouse:
+        """The embedded ClickHouse."""
+        return Warehouse(clickhouse_connect.get_client(dsn=self.stack.clickhouse.url), DATABASE)
+
+    def schemas(self) -> Schemas:
+        """Register our schemas, if they are not yet, and return what the registry says of them."""
+        registry = Registry(self.stack.registry.url)
+        try:
+            registry.register("")
+            return Schemas(ids=registry.ids(""), writers={subject.record: registry.writers(subject.name) for subject in subjects("")})
+        finally:
+            registry.close()
+
+    def _pipeline(self) -> dict[str, Any]:
+        self._show(Status("creating topics and tables"))
+        cluster = self.cluster
+        apply(cluster, plan(cluster, ""))
+        schemas = self.schemas()
+        self._spawn("ledger", "run", "ledger")
+        self._spawn("recorder", "run", "recorder")
+        topics = TopicSource(cluster, self.names, schemas)
+        self._wait("the ledger to be ready", lambda: topics.records(self.names.progress) > 0)
+        observer = Observer(cluster, self.names.positions, Decoder(PositionState, schemas.writers[PositionState]))
+        observer.start()
+        callbacks = self._trade(cluster, schemas, observer)
+        self._show(Status("waiting until all has been counted", callbacks))
+        self._wait("the ledger to catch up", lambda: topics.behind() == 0)
+        observer.stop()
+        found = topics.all()
+        warehouse = self.warehouse()
+        self._wait("ClickHouse to catch up", lambda: self._recorded(warehouse, found), required=False)
+        self._show(Status("comparing every position in four places", callbacks))
+        self._before_check(self)
+        return self._report(callbacks, topics, warehouse, observer)
+
+    def _trade(self, cluster: KafkaCluster, schemas: Schemas, observer: Observer) -> int:
+        bridge = sim_bridge(
+            self.simulator,
+            BridgeOptions(bridge_id="demo"),
+            cluster,
+            raw_schema_id=schemas.ids[RawExecEvent],
+            intent_schema_id=schemas.ids[Intent],
+            paced=True,
+        )
+        failed: list[BaseException] = []
+
+        def publish() -> None:
+            try:
+                bridge.run(threading.Event())
+            except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
+                failed.append(error)
+
+        thread = threading.Thread(target=publish, name="bridge")
+        began_s = time.monotonic()
+        thread.start()
+        while thread.is_alive():
+            thread.join(_POLL_S)
+            self._check_children()
+            left_s = max(0.0, self.options.seconds - (time.monotonic() - began_s))
+            self._show(Status("trading", bridge.report().callbacks, left_s, tuple(observer.states.copy().values()), observer.latency()))
+        if failed:
+            raise failed[0]
+        return bridge.report().callbacks
+
+    def _recorded(self, warehouse: Warehouse, found: Topics) -> bool:
+        fills = len({fill.fill_id for fill in found.fills})
+        return warehouse.fills() == fills and warehouse.positions() == check.from_positions(found.positions)
+
+    def _report(self, callbacks: int, topics: TopicSource, warehouse: Warehouse, observer: Observer) -> dict[str, Any]:
+        found = topics.all()
+        places = {
+            "simulator": check.from_simulator(self.simulator.book.rows()),
+            "positions": check.from_positions(found.positions),
+            "deltas": check.from_deltas(found.deltas),
+            "clickhouse": warehouse.positions(),
+        }
+        orders = sum(event.cause != "REATTRIBUTED" for event in found.orders)
+        fills = len({fill.fill_id for fill in found.fills})
+        letters = Counter(letter.disposition for letter in found.dead_letters if letter.source_topic == self.names.raw)
+        truth = self.simulator.truth
+        counted = {
+            "orders": (orders, truth.order_reports),
+            "fills": (fills, truth.fills),
+            "clickhouse_fills": (warehouse.fills(), truth.fills),
+            "callbacks": (callbacks, truth.callbacks),
+            "dead_letters": (sum(letters.values()), truth.conflicts),
+        }
+        wrong = [{"count": name, "found": got, "expected": expected} for name, (got, expected) in counted.items() if got != expected]
+        differences = [*wrong, *(difference.plain() for difference in check.differences(places))]
+        return {
+            "callbacks": callbacks,
+            "raw_events": topics.records(self.names.raw),
+            "orders": orders,
+            "fills": fills,
+            "duplicates": callbacks - orders - fills - sum(letters.values()),
+            "conflicts": letters["conflict"],
+            "dead_letters": letters["dead_letter"] + letters["parked"],
+            "positions": len(found.positions),
+            "clickhouse_fills": counted["clickhouse_fills"][0],
+            "latency_ms": observer.latency(),
+            "verdict": "inconsistent" if differences else "consistent",
+            "differences": differences,
+        }
+
+    # --- processes ---------------------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, *command: str) -> None:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("EXECPOS_")}
+        environ |= {
+            "EXECPOS_ENV": ENV,
+            "EXECPOS_KAFKA__BOOTSTRAP_SERVERS": self.stack.kafka.bootstrap_servers,
+            "EXECPOS_REGISTRY__URL": self.stack.registry.url,
+            "EXECPOS_CLICKHOUSE__URL": self.stack.clickhouse.url,
+        }
+        with self._log_of(name).open("wb") as log:
+            # S603: the command is this program itself.
+            made = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "execpos", *command], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._children.append((name, made))
+
+    def _log_of(self, name: str) -> Path:
+        return self.options.data / f"{name}.log"
+
+    def _check_children(self) -> None:
+        for name, child in self._children:
+            if child.poll() is not None:
+                tail = self._log_of(name).read_text(errors="replace")[-2000:]
+                raise DependencyError(f"the {name} ended with status {child.returncode}", hint=f"the end of its log:\n{tail}")
+
+    def _stop_children(self) -> None:
+        for _, child in self._children:
+            child.terminate()
+        for _, child in self._children:
+            try:
+                child.wait(_CHILD_STOP_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _wait(self, what: str, done: Callable[[], bool], *, required: bool = True) -> None:
+        deadline_s = time.monotonic() + _CATCH_UP_S
+        while not done():
+            self._check_children()
+            if time.monotonic() > deadline_s:
+                if required:
+                    raise DependencyError(
+                        f"waited {_CATCH_UP_S:.0f} s for {what}", hint="is the machine busy? try again, or a lower --rate"
+                    )
+                return
+            time.sleep(_POLL_S)

@@ -1,0 +1,92 @@
+"""Closed lists of the words in records, for the type checker and for checks at run time; `contracts/vocabularies.yaml` is their source."""
+
+from typing import Literal, get_args
+
+Env = Literal["production", "simulation", "replay"]
+Kind = Literal[
+    "SORDER",
+    "SDEAL",
+    "FORDER",
+    "FDEAL",
+    "CATCHUP_SORDER",
+    "CATCHUP_SDEAL",
+    "CATCHUP_FORDER",
+    "CATCHUP_FDEAL",
+    "MARKER",
+    "BEAT",
+    "GAP",
+    "CONNECTION",
+]
+Classification = Literal["order", "fill", "duplicate", "conflict", "parked", "dead_letter", "control"]
+Disposition = Literal["dead_letter", "parked", "conflict"]
+OrderCause = Literal["CALLBACK", "CATCHUP", "REATTRIBUTED"]
+FillCause = Literal["CALLBACK", "CATCHUP", "OPENING", "ADJUST", "SETTLEMENT", "REATTRIBUTED", "VOID"]
+Cause = Literal[
+    "CALLBACK",
+    "CATCHUP",
+    "OPENING",
+    "ADJUST",
+    "SETTLEMENT",
+    "REATTRIBUTED",
+    "VOID",
+    "COST_BASIS",
+    "CORPORATE_ACTION",
+    "FEES",
+    "TRANSFER",
+    "QUALITY",
+]
+Status = Literal["UNKNOWN", "SUBMITTED", "PART_FILLED", "FILLED", "CANCELLED", "REJECTED"]
+Reported = Literal["UNKNOWN", "OPEN", "CANCELLED", "REJECTED"]
+OpType = Literal["New", "Cancel", "UpdatePrice", "UpdateQty", "Reject"]
+Quality = Literal["CONFIRMED", "ESTIMATED", "CONFLICT", "INCOMPLETE", "BLOCKED"]
+FeeQuality = Literal["ESTIMATED", "CONFIRMED"]
+BookName = Literal["cash", "margin", "short", "sbl", "emerging", "derivative"]
+SecurityType = Literal["STK", "ETF", "WRT", "FUT", "OPT"]
+CostMethod = Literal["average", "fifo"]
+Reason = Literal[
+    "bad_framing",
+    "unknown_schema",
+    "bad_avro",
+    "oversized",
+    "wrong_partition",
+    "wrong_account",
+    "unknown_kind",
+    "bad_payload",
+    "bad_number",
+    "bad_intent",
+    "unknown_instrument",
+    "unknown_order_lot",
+    "unknown_order_cond",
+    "combo_leg",
+    "fill_conflict",
+    "receipt_conflict",
+    "outside_window",
+    "from_future",
+    "key_blocked",
+    "bad_correction",
+]
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "env": get_args(Env),
+    "market": ("S", "F"),
+    "side": ("BUY", "SELL"),
+    "kind": get_args(Kind),
+    "classification": get_args(Classification),
+    "disposition": get_args(Disposition),
+    "order_cause": get_args(OrderCause),
+    "fill_cause": get_args(FillCause),
+    "cause": get_args(Cause),
+    "status": get_args(Status),
+    "reported": get_args(Reported),
+    "op_type": get_args(OpType),
+    "quality": get_args(Quality),
+    "fee_quality": get_args(FeeQuality),
+    "book": get_args(BookName),
+    "security_type": get_args(SecurityType),
+    "cost_method": get_args(CostMethod),
+    "reasons": get_args(Reason),
+}
+"""Name of a list, as in the contract -> its words, in the contract's order (qualities from best to worst)."""
+
+REASONS = frozenset(WORDS["reasons"])
+"""Every reason that a dead letter may give."""

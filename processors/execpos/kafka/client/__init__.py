@@ -1,0 +1,1 @@
+"""Kafka through the client library: what stands behind `ports` in production."""

@@ -1,0 +1,86 @@
+"""The metrics that this process exposes, each defined once, and the page that Prometheus reads.
+
+No account, instrument or offset is ever a label: labels are bounded and known in advance.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram
+
+from execpos.telemetry.names import MetricName
+
+# From a good day's half millisecond to the minute at which an operator is paged.
+LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Definition(NamedTuple):
+    """What one metric is: kind (counter, gauge, histogram), meaning, and its labels."""
+
+    kind: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+DEFINITIONS: Mapping[MetricName, Definition] = {
+    "execpos_build_info": Definition("gauge", "1, with the version of the program", ("version",)),
+    "execpos_ledger_dead_letters_total": Definition("counter", "records that did not become state, committed or not", ("reason",)),
+    "execpos_ledger_records_total": Definition("counter", "records applied and committed, by class", ("outcome",)),
+    "execpos_assigned_partitions": Definition("gauge", "partitions of each input topic that this instance holds now"),
+    "execpos_input_records_total": Definition("counter", "records of the inputs in committed transactions"),
+    "execpos_rebalances_total": Definition("counter", "times that partitions were assigned to this instance"),
+    "execpos_restore_seconds": Definition("histogram", "time from an assignment to the first record, s"),
+    "execpos_transaction_seconds": Definition("histogram", "time from the begin of a committed transaction to the answer of its commit, s"),
+    "execpos_transactions_total": Definition("counter", "transactions ended, by outcome: committed or aborted", ("outcome",)),
+    "execpos_bridge_acknowledged_total": Definition("counter", "records of this bridge that Kafka has acknowledged, beats included"),
+    "execpos_bridge_callbacks_total": Definition("counter", "callbacks taken from the broker"),
+    "execpos_bridge_waiting_records": Definition("gauge", "records captured and not yet acknowledged by Kafka"),
+    "execpos_recorder_consumers": Definition("gauge", "Kafka consumers that ClickHouse runs for a table", ("table",)),
+    "execpos_recorder_lag_records": Definition("gauge", "committed records that ClickHouse has not read yet; end marks count", ("table",)),
+    "execpos_recorder_open_errors": Definition("gauge", "records that ClickHouse could not read, with their bytes kept", ("table",)),
+    "execpos_recorder_reapplied_total": Definition("counter", "times that readers had vanished and were made again"),
+    "execpos_recorder_rows": Definition("gauge", "rows of a table, duplicates before their merge included", ("table",)),
+    "execpos_recorder_up": Definition("gauge", "1 while ClickHouse, Kafka and registry answer the recorder"),
+}
+
+_made: dict[str, Counter | Gauge | Histogram] = {}
+
+
+def _make(name: MetricName) -> Counter | Gauge | Histogram:
+    if name not in _made:
+        kind, meaning, labels = DEFINITIONS[name]
+        if kind == "counter":
+            _made[name] = Counter(name, meaning, labels)
+        elif kind == "gauge":
+            _made[name] = Gauge(name, meaning, labels)
+        else:
+            _made[name] = Histogram(name, meaning, labels, buckets=LATENCY_BUCKETS_S)
+    return _made[name]
+
+
+def counter(name: MetricName) -> Counter:
+    """Return the counter `name`; the same object at every call."""
+    made = _make(name)
+    assert isinstance(made, Counter), name  # noqa: S101 (a wrong kind is a mistake in this file)
+    return made
+
+
+def gauge(name: MetricName) -> Gauge:
+    """Return the gauge `name`; the same object at every call."""
+    made = _make(name)
+    assert isinstance(made, Gauge), name  # noqa: S101 (a wrong kind is a mistake in this file)
+    return made
+
+
+def histogram(name: MetricName) -> Histogram:
+    """Return the histogram `name`; the same object at every call."""
+    made = _make(name)
+    assert isinstance(made, Histogram), name  # noqa: S101 (a wrong kind is a mistake in this file)
+    return made
+
+
+def serve(host: str, port: int) -> int:
+    """Serve the metrics page on a thread of its own and return the port (a free one for 0)."""
+    server, _ = prometheus_client.start_http_server(port, addr=host)
+    return int(server.server_port)

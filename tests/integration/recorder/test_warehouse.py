@@ -1,0 +1,335 @@
+"""Committed records become rows, once each and exactly; whatever happens to ClickHouse, to a record or to a row is found."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+from clickhouse_connect.driver.client import Client
+
+from execpos.cli.clickhouse import clickhouse as command
+from execpos.errors import CheckFailed, ContractError, DependencyError
+from execpos.local.stack import Stack
+from execpos.recorder import client as recorder_client
+from execpos.recorder.apply import apply, missing
+from execpos.recorder.errors import errors_open, replay
+from execpos.recorder.options import Options
+from execpos.recorder.results import Difference, ensure_equal
+from execpos.recorder.status import status
+from execpos.recorder.tables import TABLES, table
+from execpos.recorder.verify import verify
+from recorder_feed import Feed, RegistryFront, record, until
+
+pytestmark = pytest.mark.stack
+
+GOOD = 13
+PER_TABLE = [GOOD] * len(TABLES)
+
+
+def feed_all(feed: Feed) -> None:
+    """Into each topic: 10 committed, 5 aborted, one that is no record, one tombstone, 3 committed."""
+    for each in TABLES:
+        feed.send(each, [record(each.record, i) for i in range(10)])
+        feed.send(each, [record(each.record, i) for i in range(100, 105)], abort=True)
+        feed.send_bytes(each, [("bad", b"\x07no record"), ("gone", None)])
+        feed.send(each, [record(each.record, i) for i in range(20, 23)])
+
+
+def counts(client: Client, options: Options) -> list[int]:
+    return [int(client.query(f"SELECT count() FROM {options.database}.{each.name} FINAL").result_rows[0][0]) for each in TABLES]
+
+
+def differences(client: Client, options: Options) -> list[Difference]:
+    return [each for result in verify(client, options, wait_s=60) for each in result.differences]
+
+
+def run(options: Options, *arguments: str) -> Result:
+    given = {
+        "--clickhouse-url": options.clickhouse_url,
+        "--database": options.database,
+        "--bootstrap-servers": options.bootstrap_servers,
+        "--registry-url": options.registry_url,
+        "--prefix": options.prefix,
+        "--env": options.env,
+    }
+    return CliRunner().invoke(command, [*arguments, *(word for pair in given.items() for word in pair)])
+
+
+def said(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_committed_records_are_rows_and_aborted_ones_are_not(client: Client, options: Options) -> None:
+    assert [each.action for each in apply(client, options)] == ["created"] * len(TABLES)
+    feed_all(Feed(options))
+
+    assert until(lambda: counts(client, options) == PER_TABLE)
+
+    results = verify(client, options, wait_s=60)
+    ensure_equal(results)
+    assert [(each.records, each.unreadable) for each in results] == [(GOOD, 1)] * len(TABLES)
+    fills = record(table("fills").record, 3)
+    row = client.query(f"SELECT * FROM {options.database}.fills WHERE fill_id = {{id:String}}", parameters={"id": fills.fill_id}).first_item
+    assert row is not None
+    assert row["price"] == Decimal(fills.price).scaleb(-6)
+    assert row["quantity"] == fills.quantity
+    assert round(row["exchange_ts"].timestamp() * 1e6) % 86_400_000_000 == fills.exchange_ts % 86_400_000_000
+    assert (row["side"], row["order_overfilled"]) == (fills.side, fills.order_overfilled)
+    assert [(each.table, bytes.fromhex(each.raw)) for each in errors_open(client, options)] == [
+        (each.table, b"\x07no record") for each in errors_open(client, options)
+    ]
+    assert {each.table for each in errors_open(client, options)} == {each.name for each in TABLES}
+
+
+def test_apply_again_changes_nothing_and_stops_no_reader(client: Client, options: Options) -> None:
+    apply(client, options)
+    feed_all(Feed(options))
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    commits = "SELECT sum(num_commits) FROM system.kafka_consumers WHERE database = {database:String}"
+    before = client.query(commits, parameters={"database": options.ingest}).result_rows[0][0]
+
+    again = apply(client, options)
+
+    assert [(each.action, each.columns_added, each.read_again) for each in again] == [("unchanged", (), False)] * len(TABLES)
+    assert client.query(commits, parameters={"database": options.ingest}).result_rows[0][0] >= before > 0
+
+
+def test_a_changed_chain_is_made_anew_under_traffic_without_loss(client: Client, options: Options) -> None:
+    apply(client, options)
+    feed = Feed(options)
+    fills = table("fills")
+    for i in range(10):
+        feed.send(fills, [record(fills.record, i * 10 + j) for j in range(10)])
+        other = msgspec.structs.replace(options, clickhouse_registry_url=f"{options.registry_url}{'/' * (i % 2)}")
+        assert {each.action for each in apply(client, other)} == {"unchanged" if i == 0 else "changed"}
+
+    assert until(lambda: counts(client, options)[1] == 100)
+    assert differences(client, options) == []
+
+
+def test_after_a_kill_nothing_is_lost_or_doubled(client: Client, options: Options, stack: Stack) -> None:
+    apply(client, options)
+    feed = Feed(options)
+    feed_all(feed)
+    assert until(lambda: counts(client, options) == PER_TABLE)
+
+    stack.clickhouse.kill()
+    for each in TABLES:
+        feed.send(each, [record(each.record, i) for i in range(30, 35)])
+    stack.clickhouse.start()
+    after = recorder_client.connect(stack.clickhouse.url)
+
+    assert counts(after, options) == PER_TABLE
+    assert missing(after, options) == [each.name for each in TABLES]
+    assert [(each.action, each.read_again) for each in apply(after, options)] == [("changed", False)] * len(TABLES)
+    assert until(lambda: counts(after, options) == [GOOD + 5] * len(TABLES))
+    assert differences(after, options) == []
+
+
+def test_new_tables_behind_an_old_group_read_the_topic_again(client: Client, options: Options) -> None:
+    apply(client, options)
+    feed_all(Feed(options))
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    assert until(lambda: all(each.lag <= 4 for each in status(client, options)))
+    client.command(f"DROP DATABASE {options.ingest} SYNC")
+    client.command(f"DROP DATABASE {options.database} SYNC")
+
+    assert [each.read_again for each in apply(client, options)] == [True] * len(TABLES)
+
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    assert differences(client, options) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "told"),
+    [
+        ("DELETE FROM {db}.fills WHERE fill_id LIKE 'fill_id-3-%'", "missing", "fill_id-3-"),
+        ("ALTER TABLE {db}.deltas UPDATE d_realized = d_realized + 0.000001 WHERE position_key LIKE '%-4-%'", "altered", "d_realized"),
+        ("ALTER TABLE {db}.orders UPDATE op_msg = 'x' WHERE event_id LIKE 'event_id-5-%'", "altered", "op_msg is 'x'"),
+        ("ALTER TABLE {db}.positions UPDATE lots = [] WHERE position_key LIKE '%-6-%'", "altered", "lots"),
+        ("DELETE FROM {db}.positions WHERE position_key LIKE '%-6-%'", "missing", "position_key-6-"),
+        ("INSERT INTO {db}.positions SELECT * REPLACE ('new' AS position_key) FROM {db}.positions LIMIT 1", "extra", "new"),
+        (
+            "INSERT INTO {db}.fills SELECT * REPLACE (_offset - 1 AS _offset) FROM {db}.fills WHERE fill_id LIKE 'fill_id-20-%'",
+            "extra",
+            "no com",
+        ),
+        ("TRUNCATE TABLE {db}.ingest_errors", "missing", "bytes that are no record"),
+    ],
+)
+def test_verify_names_each_harm(client: Client, options: Options, harm: str, kind: str, told: str) -> None:
+    apply(client, options)
+    feed_all(Feed(options))
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    assert run(options, "verify", "--json").exit_code == 0
+
+    client.command(harm.format(db=options.database), settings={"mutations_sync": 1})
+
+    found = differences(client, options)
+    assert {each.kind for each in found} == {kind}
+    assert all(told in each.detail for each in found)
+    result = run(options, "verify", "--json")
+    assert isinstance(result.exception, CheckFailed)
+    assert result.exception.exit_code == 6
+    assert told in result.exception.what
+    assert said(result)["equal"] is False
+
+
+def test_a_reader_that_stands_still_is_told_as_lag(client: Client, options: Options) -> None:
+    apply(client, options)
+    feed = Feed(options)
+    feed_all(feed)
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    client.command(f"DROP TABLE {options.ingest}.fills_source SYNC")
+    feed.send(table("fills"), [record(table("fills").record, 50)])
+
+    found = [each for result in verify(client, options, wait_s=1, tables=[table("fills")]) for each in result.differences]
+
+    assert [each.kind for each in found] == ["lag"]
+    assert [each.table for each in status(client, options) if not each.reading] == ["fills"]
+
+
+def test_records_that_the_registry_could_not_explain_are_replayed_later(client: Client, options: Options) -> None:
+    with RegistryFront(options.registry_url) as front:
+        behind = msgspec.structs.replace(options, clickhouse_registry_url=front.url)
+        apply(client, behind)
+        front.away = True
+        feed_all(Feed(options))
+        assert until(lambda: len(errors_open(client, options, limit=1000)) == (GOOD + 1) * len(TABLES))
+        assert {each.kind for each in differences(client, options)} == {"unread"}
+        still_away = replay(client, behind)
+        assert (still_away.replayed, len(still_away.failed)) == (0, (GOOD + 1) * len(TABLES))
+
+        front.away = False
+        done = replay(client, behind)
+
+        assert done.replayed == GOOD * len(TABLES)
+        assert [each.attempt for each in done.failed] == [2] * len(TABLES)
+        assert all("magic byte" in each.error for each in done.failed)
+        assert counts(client, options) == PER_TABLE
+        assert differences(client, options) == []
+        listed = run(options, "errors", "list", "--json", "--table", "fills")
+        assert [bytes.fromhex(each["raw"]) for each in said(listed)["errors"]] == [b"\x07no record"]
+        replayed = run(options, "errors", "replay", "--json")
+        assert isinstance(replayed.exception, CheckFailed)
+        assert said(replayed)["replayed"] == 0
+
+
+def test_the_newest_version_of_a_position_wins_whatever_comes_last(client: Client, options: Options) -> None:
+    apply(client, options)
+    positions = table("positions")
+    row = record(positions.record, 1, ledger_epoch=2, version=7, quantity=70)
+    older = [msgspec.structs.replace(row, version=6, quantity=60), msgspec.structs.replace(row, ledger_epoch=1, version=99, quantity=99)]
+    feed = Feed(options)
+    for each in (row, *older):
+        feed.send(positions, [each])
+
+    now = f"SELECT quantity, version, ledger_epoch FROM {options.database}.positions_now"
+    assert until(lambda: [int(each.lag) for each in status(client, options) if each.table == "positions"] <= [1])
+    assert until(lambda: client.query(now).result_rows == [(70, 7, 2)])
+    assert differences(client, options) == []
+
+
+def test_views_count_each_fill_as_it_is_now_and_sum_the_journal(client: Client, options: Options) -> None:
+    apply(client, options)
+    fills, deltas = table("fills").record, table("deltas").record
+    feed = Feed(options)
+    first = record(fills, 1, fill_id="f1", revision=1, strategy_id="UNASSIGNED", cause="CALLBACK", side="BUY", quantity=2, price=10_000_000)
+    owned = msgspec.structs.replace(first, revision=2, strategy_id="alpha", cause="REATTRIBUTED", multiplier=50)
+    void = record(fills, 2, fill_id="f2", revision=1, cause="VOID")
+    feed.send(table("fills"), [first, owned, void])
+    row = {
+        "account": "a",
+        "symbol": "2330",
+        "book": "cash",
+        "d_open_cost": 0,
+        "net_d_open_cost": 0,
+        "d_fees": 1,
+        "net_d_fees": 1,
+        "d_taxes": 2,
+    }
+    line = {**row, "net_d_taxes": 2, "d_basis": 0, "net_d_basis": 0, "trading_date": 20_000}
+    feed.send(
+        table("deltas"),
+        [
+            record(
+                deltas, 1, **line, strategy_id="x", d_quantity=5, net_d_quantity=5, d_realized=0, net_d_realized=0, exchange_ts=1_000_000
+            ),
+            record(
+                deltas, 2, **line, strategy_id="y", d_quantity=3, net_d_quantity=3, d_realized=9, net_d_realized=9, exchange_ts=2_000_000
+            ),
+            record(
+                deltas,
+                3,
+                **line,
+                strategy_id="x",
+                d_quantity=-2,
+                net_d_quantity=-2,
+                d_realized=70,
+                net_d_realized=70,
+                exchange_ts=3_000_000,
+            ),
+        ],
+    )
+    assert until(lambda: counts(client, options)[1:3] == [3, 3])
+
+    db = options.database
+    enriched = client.query(f"SELECT fill_id, strategy_id, signed_quantity, notional FROM {db}.fills_enriched").result_rows
+    assert [(*row[:3], row[3]) for row in enriched] == [("f1", "alpha", 2, Decimal(1000))]
+    at = client.query(f"SELECT strategy_id, quantity FROM {db}.positions_at(at = '1970-01-01 00:00:02') ORDER BY 1").result_rows
+    assert at == [("*", 8), ("x", 5), ("y", 3)]
+    later = client.query(f"SELECT strategy_id, quantity FROM {db}.positions_at(at = '2100-01-01 00:00:00') ORDER BY 1").result_rows
+    assert later == [("*", 6), ("x", 3), ("y", 3)]
+    daily = client.query(f"SELECT strategy_id, realized, realized_net FROM {db}.pnl_daily ORDER BY 1").result_rows
+    micro = Decimal("0.000001")
+    assert daily == [("*", 79 * micro, 70 * micro), ("x", 70 * micro, 64 * micro), ("y", 9 * micro, 6 * micro)]
+
+
+def test_an_old_table_gets_a_new_column_and_a_changed_type_is_refused(client: Client, options: Options) -> None:
+    apply(client, options)
+    client.command(f"ALTER TABLE {options.database}.fills DROP COLUMN custom_field")
+
+    applied = {each.table: each for each in apply(client, options)}
+
+    assert (applied["fills"].action, applied["fills"].columns_added) == ("changed", ("custom_field",))
+    client.command(f"ALTER TABLE {options.database}.fills MODIFY COLUMN multiplier Int32", settings={"mutations_sync": 1})
+    with pytest.raises(ContractError) as raised:
+        apply(client, options)
+    assert raised.value.fields["column"] == "multiplier"
+
+
+def test_what_is_not_there_is_named_with_what_to_do(client: Client, options: Options) -> None:
+    away = "127.0.0.1:9"
+    for changed, told in (
+        ({"bootstrap_servers": away}, "--bootstrap-servers"),
+        ({"registry_url": f"http://{away}"}, "--registry-url"),
+        ({"prefix": "nobody."}, "execpos topics apply"),
+    ):
+        with pytest.raises(DependencyError) as raised:
+            apply(client, msgspec.structs.replace(options, **changed))
+        assert told in raised.value.hint
+    with pytest.raises(DependencyError) as raised:
+        recorder_client.connect(f"http://u:secret@{away}")
+    assert "secret" not in str(raised.value)
+    assert not int(client.query(f"EXISTS DATABASE {options.database}").result_rows[0][0])
+    result = run(msgspec.structs.replace(options, clickhouse_url=f"http://{away}"), "status")
+    assert isinstance(result.exception, DependencyError)
+
+
+def test_the_commands_print_one_object_each(client: Client, options: Options) -> None:
+    applied = run(options, "apply", "--json")
+    feed_all(Feed(options))
+    assert until(lambda: counts(client, options) == PER_TABLE)
+    shown = run(options, "status", "--json")
+
+    assert (applied.exit_code, shown.exit_code) == (0, 0)
+    assert [each["table"] for each in said(applied)["tables"]] == [each.name for each in TABLES]
+    assert [(each["rows"], each["open_errors"], each["reading"], each["consumers"]) for each in said(shown)["tables"]] == [
+        (GOOD, 1, True, 1) for _ in TABLES
+    ]
+    for words in (["apply"], ["status"], ["verify"], ["errors", "list"]):
+        result = run(options, *words)
+        assert result.exit_code == 0, result.output
+        assert "fills" in result.stdout

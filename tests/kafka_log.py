@@ -1,0 +1,53 @@
+"""Reads a broker's own log files: which transactions ended how, as the markers on disk say."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+# Record batch, format 2: base offset, length, leader epoch, magic, crc, attributes, last offset delta, two timestamps, producer id and
+# epoch, base sequence, record count.
+_BATCH = struct.Struct(">qiibIhiqqqhii")
+_CONTROL_BIT = 1 << 5
+_ABORT = 0
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1), at
+
+
+def _batches(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield attributes and records of each whole batch."""
+    at = 0
+    while at + _BATCH.size <= len(data):
+        head = _BATCH.unpack_from(data, at)
+        end = at + 12 + head[1]
+        if head[1] <= 0 or end > len(data):
+            return
+        yield head[5], data[at + _BATCH.size : end]
+        at = end
+
+
+def aborted_transactions(log_folder: Path, topic: str = "__consumer_offsets") -> int:
+    """Return the abort markers on one topic's partitions.
+
+    A ledger's transaction sends its offsets first and to one partition of __consumer_offsets, so there is one marker for each there.
+    """
+    count = 0
+    for segment in sorted(log_folder.glob(f"{topic}-*/*.log")):
+        for attributes, records in _batches(segment.read_bytes()):
+            if not attributes & _CONTROL_BIT:
+                continue
+            # length, attributes, timestamp delta, offset delta, key length, then the key: version and type, two bytes each.
+            _, at = _varint(records, 0)
+            at += 1
+            for _ in range(3):
+                _, at = _varint(records, at)
+            count += struct.unpack_from(">hh", records, at)[1] == _ABORT
+    return count
