@@ -36,6 +36,8 @@ _CONFIG = Path(__file__).resolve().parents[1] / "config"
 _TAIPEI = timezone(timedelta(hours=8))
 _MILLION = 1_000_000
 _LARGEST = 10**18 - 1
+# Before the first session; the window never reaches it.
+_NEVER = -(10**9)
 _CONTROL = {"MARKER", "BEAT", "GAP", "CONNECTION"}
 
 
@@ -143,7 +145,7 @@ class _Log:
         self.places: list[tuple[str, str, str]] = []
         self.voids: set[str] = set()
         self.claims: list[dict[str, str]] = []
-        self.reports: set[tuple[str, ...]] = set()
+        self.reports: dict[tuple[str, ...], int] = {}
         # What any report or fill of an order told first.
         self.seqnos: dict[tuple[str, str, str], str] = {}
         self.custom: dict[tuple[str, str, str], str] = {}
@@ -151,7 +153,7 @@ class _Log:
         self.newest: dict[str, int] = {}
 
     def oldest(self, account: str) -> int:
-        return self.newest.get(account, -(10**9)) - self.window
+        return self.newest.get(account, 0) - self.window
 
     def held(self, account: str) -> dict[str, Fill]:
         """The fills that can still be recognised: all of the account but the run at its beginning that left the window."""
@@ -212,11 +214,11 @@ class _Log:
         )  # fmt: skip
         receipt = payload.get("event_id") or ""
         identity = (account, receipt) if receipt else content
-        if identity in self.reports:
+        if self.reports.get(identity, _NEVER) >= self.oldest(account):
             return "duplicates"
         if ordinal(session_of(ts)) < self.oldest(account):
             raise _Bad("parked")
-        self.reports.add(identity)
+        self.reports[identity] = ordinal(session_of(ts))
         self._know((account, session_of(ts), order_id or receipt), seqno, order.get("custom_field") or "")
         return "orders"
 

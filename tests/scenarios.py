@@ -131,8 +131,10 @@ def intent(plan: Plan, strategy: str, *, by_seqno: bool = False) -> Record:
 @st.composite
 def plans(draw: st.DrawFn, sessions: int) -> Sequence[Plan]:
     made = []
+    # Few keys, so that orders and strategies meet in them.
+    pool = draw(st.lists(st.sampled_from(_INSTRUMENTS), min_size=1, max_size=2))
     for number in range(draw(st.integers(1, 5))):
-        market, symbol, code, cond, lot = draw(st.sampled_from(_INSTRUMENTS))
+        market, symbol, code, cond, lot = draw(st.sampled_from(pool))
         custom = draw(st.sampled_from(["", "", "alpha", "beta"]))
         made.append(
             Plan(number, market, symbol, code, cond, lot, draw(st.integers(0, sessions)), custom, draw(st.sampled_from(["Buy", "Sell"])))
@@ -179,44 +181,47 @@ def id_of(record: Record) -> str:
     )
 
 
+_BROKEN: list[dict[str, Any]] = [{"price": "x"}, {"price": -1.0}, {"quantity": 0}, {"ts": None}, {"action": "Hold"}, {"trade_id": ""}]
+_UNKNOWN: list[dict[str, Any]] = [{"order_lot": "Strange"}, {"order_cond": "Strange"}, {"code": "ZZZ9", "full_code": "ZZZ9F6"}]
+_OPERATIONS = [("New", "00"), ("New", "88"), ("Cancel", "00"), ("Cancel", "99Q9"), ("UpdateQty", "00"), ("Reject", "1")]
+
+
+@st.composite
+def _odd_deals(draw: st.DrawFn, number: int, made: Sequence[Record]) -> Record:
+    """One deal that differs from a regular one in a way that brokers, or their libraries, have."""
+    _, kind, payload = draw(st.sampled_from(made))
+    another_day = payload["ts"] + HALF_DAY_S * draw(st.integers(1, 2))
+    return draw(
+        st.sampled_from(
+            [
+                ("callback", kind, dict(payload)),
+                ("callback", f"CATCHUP_{kind}", payload | {"event_id": draw(st.sampled_from(["", f"v2:{number}"]))}),
+                ("callback", kind, payload | {"quantity": payload["quantity"] + 1, "event_id": f"v3:{number}"}),
+                ("callback", kind, payload | {"exchange_seq": "same receipt"}),
+                ("callback", kind, payload | {"ts": another_day, "event_id": ""}),
+                ("callback", kind, payload | {"exchange_seq": "combo", "event_id": "", "combo": True}),
+                ("callback", kind, payload | draw(st.sampled_from(_BROKEN))),
+                ("callback", kind, payload | {"exchange_seq": "unknown", "event_id": ""} | draw(st.sampled_from(_UNKNOWN))),
+                ("callback", draw(st.sampled_from(["XDEAL", "CATCHUP_NEWS"])), payload),
+            ]
+        )
+    )
+
+
+@st.composite
+def _reports(draw: st.DrawFn, number: int, known: Sequence[Plan]) -> Record:
+    """One order report, some without a receipt or a seqno and some with the receipt of another."""
+    plan = draw(st.sampled_from(known))
+    op_type, op_code = draw(st.sampled_from(_OPERATIONS))
+    receipt = draw(st.sampled_from(["", f"v4:{number}", "v4:same"]))
+    cancelled, seqno = draw(st.integers(0, 2)), draw(st.sampled_from([plan.seqno, ""]))
+    return report(plan, op_type, draw(st.integers(1, 9)), receipt, op_code=op_code, cancelled=cancelled, seqno=seqno)
+
+
 @st.composite
 def disturbances(draw: st.DrawFn, made: Sequence[Record], known: Sequence[Plan]) -> list[Record]:
     """What else a broker sends: repeats, conflicts, order reports, catch-up, combos, unknown lots and broken payloads."""
-    out: list[Record] = []
-    for number in range(draw(st.integers(0, 8))):
-        sort = draw(st.integers(0, 12))
-        _, kind, payload = draw(st.sampled_from(made))
-        plan = draw(st.sampled_from(known))
-        if sort == 0:
-            out.append(("callback", kind, dict(payload)))
-        elif sort == 1:
-            out.append(("callback", f"CATCHUP_{kind}", payload | {"event_id": draw(st.sampled_from(["", f"v2:{number}"]))}))
-        elif sort == 2:
-            out.append(("callback", kind, payload | {"quantity": payload["quantity"] + 1, "event_id": f"v3:{number}"}))
-        elif sort == 3:
-            out.append(("callback", kind, payload | {"exchange_seq": "other"}))
-        elif sort == 4:
-            out.append(("callback", kind, payload | {"exchange_seq": "combo", "event_id": "", "combo": True}))
-        elif sort == 5:
-            broken = draw(
-                st.sampled_from([{"price": "x"}, {"price": -1.0}, {"quantity": 0}, {"ts": None}, {"action": "Hold"}, {"trade_id": ""}])
-            )
-            out.append(("callback", kind, payload | broken))
-        elif sort == 6:
-            unknown = draw(st.sampled_from([{"order_lot": "Strange"}, {"order_cond": "Strange"}, {"code": "ZZZ9", "full_code": "ZZZ9F6"}]))
-            out.append(("callback", kind, payload | {"exchange_seq": "unknown", "event_id": ""} | unknown))
-        elif sort == 8:
-            out.append(("callback", kind, payload | {"ts": payload["ts"] + HALF_DAY_S * draw(st.integers(1, 2)), "event_id": ""}))
-        elif sort == 7:
-            out.append(("callback", draw(st.sampled_from(["XDEAL", "CATCHUP_NEWS"])), payload))
-        else:
-            op = draw(
-                st.sampled_from([("New", "00"), ("New", "88"), ("Cancel", "00"), ("Cancel", "99Q9"), ("UpdateQty", "00"), ("Reject", "1")])
-            )
-            receipt = draw(st.sampled_from(["", f"v4:{number}", "v4:same"]))
-            cancelled, seqno = draw(st.integers(0, 2)), draw(st.sampled_from([plan.seqno, ""]))
-            out.append(report(plan, op[0], draw(st.integers(1, 9)), receipt, op_code=op[1], cancelled=cancelled, seqno=seqno))
-    return out
+    return [draw(st.one_of(_odd_deals(number, made), _reports(number, known))) for number in range(draw(st.integers(0, 8)))]
 
 
 @st.composite

@@ -136,8 +136,9 @@ class Pipeline:
         account.put_order(msgspec.structs.replace(order, last=event))
         account.put_report(report.event_id, report.session)
         self._sink.order(event)
-        # The report may tell what its fills did not: a custom field, or the seqno that an intent names.
-        self._move_fills(account, order, owner, source)
+        if (before.strategy_id, before.intent_id) != owner:
+            # The report told what its fills did not: a custom field, or the seqno that an intent names.
+            self._move_fills(account, order, owner, source)
         if order.overfilled and not before.overfilled:
             held = [account.fills[fill_id] for fill_id in account.fills_of_order.get(order.order_key, ())]
             for fill in [fill for fill in held if not fill.voided][-1:]:

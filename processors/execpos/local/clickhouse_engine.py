@@ -13,7 +13,7 @@ from typing import Any
 import chdb
 import msgspec
 
-from execpos.local import clickhouse_statement
+from execpos.local import clickhouse_native, clickhouse_statement
 
 # More at once only share the cores; the engine itself splits a query over them.
 _PARALLEL = 8
@@ -24,11 +24,13 @@ _KAFKA_TABLE_MADE = 49
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # librdkafka's settings can be given in a file only. Fetches wait 20 ms instead of 500 for data that is not there yet, topics that are
-# created later are found within 2 s instead of 300, and a killed reader is back at once because its place in the group has its own name.
+# created later are found within 2 s instead of 300, and a killed reader is back at once because its place in the group has its own name;
+# who does not come back counts as gone after 10 s.
 _CONFIG = """<clickhouse>
   <kafka>
     <fetch_wait_max_ms>20</fetch_wait_max_ms>
     <topic_metadata_refresh_interval_ms>2000</topic_metadata_refresh_interval_ms>
+    <session_timeout_ms>10000</session_timeout_ms>
     <group_instance_id>execpos-embedded</group_instance_id>
   </kafka>
 </clickhouse>
@@ -53,6 +55,7 @@ class Request(msgspec.Struct, frozen=True):
     settings: Mapping[str, str] = {}
     params: Mapping[str, str] = {}
     readonly: bool = False
+    protocol_version: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -113,11 +116,21 @@ class Engine:
             if not _made_anyway(connection, request.sql, EngineError(str(error))):
                 raise
             return Reply(b"", answer_format)
-        return Reply(result.bytes() or b"", answer_format, result.rows_read(), result.rows_written(), result.elapsed())
+        body = result.bytes() or b""
+        if answer_format == "Native" and request.protocol_version >= clickhouse_native.FRAMED_FROM:
+            body = _framed(body)
+        return Reply(body, answer_format, result.rows_read(), result.rows_written(), result.elapsed())
 
     def close(self) -> None:
         """Stop the readers and close the data; running statements are cut off."""
         self._root.close()
+
+
+def _framed(body: bytes) -> bytes:
+    try:
+        return clickhouse_native.framed(body)
+    except clickhouse_native.UnknownLayoutError as error:
+        raise EngineError(f"Code: 48. DB::Exception: the embedded server cannot frame the type {error}. (NOT_IMPLEMENTED)") from error
 
 
 def _insert(connection: Any, insert: clickhouse_statement.Insert, sql: bytes) -> Reply:

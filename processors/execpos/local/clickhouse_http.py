@@ -134,6 +134,7 @@ def _request(params: dict[str, str], body: bytes, header_format: str, *, readonl
         settings={name: value for name, value in params.items() if name not in _RESERVED and not name.startswith("param_")},
         params={name.removeprefix("param_"): value for name, value in params.items() if name.startswith("param_")},
         readonly=readonly,
+        protocol_version=_number(params.get("client_protocol_version", "0"), 10),
     )
 
 
@@ -187,7 +188,7 @@ def _number(text: str, base: int) -> int:
     try:
         return int(text.strip() or "0", base)
     except ValueError:
-        raise _Refused(400, f"{text.strip()[:20]!r} is no length of a body") from None
+        raise _Refused(400, f"{text.strip()[:20]!r} is no number") from None
 
 
 def _zstd_error() -> type[Exception]:

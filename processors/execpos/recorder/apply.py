@@ -99,7 +99,7 @@ def _apply_table(client: Client, options: Options, table: Table) -> Applied:
             for column in table_columns(table.name):
                 if column.name in added:
                     client.command(f"ALTER TABLE {options.database}.{table.name} ADD COLUMN IF NOT EXISTS {column.name} {column.type}")
-            read_again = is_empty and groups.forget(options, options.group(table.name))
+            read_again = is_empty and groups.forget(options, options.group(table.name), options.topic(table.topic))
             for statement in wanted.ingest:
                 client.command(statement.sql)
         else:

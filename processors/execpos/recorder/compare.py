@@ -14,6 +14,7 @@ from execpos.recorder.results import NAMED_MAX, Difference, Kind, TableResult
 from execpos.recorder.tables import Table
 from execpos.recorder.templates import record_columns
 
+_UNREAD = "ClickHouse could not read it when it came; its bytes are in ingest_errors"
 _RANGE = "_topic = {topic:String} AND _partition = {partition:UInt64} AND _offset BETWEEN {first:UInt64} AND {last:UInt64}"
 
 
@@ -72,6 +73,13 @@ class Comparison(ABC):
             last=chunk[-1].offset,
         )
         return {int(row[0]) for row in found}
+
+    def _offsets_in_errors(self) -> set[tuple[int, int]]:
+        """Return partition and offset of every kept error of the topic."""
+        sql = (
+            f"SELECT _partition, _offset FROM {self._options.database}.ingest_errors FINAL WHERE _topic = {{topic:String}} AND NOT replayed"  # noqa: S608 (a checked name)
+        )
+        return {(int(partition), int(offset)) for partition, offset in self._rows(sql)}
 
     def _check_unreadable(self, partition: int, chunk: Sequence[Entry]) -> None:
         unreadable = [entry.offset for entry in chunk if entry.record is None and not entry.tombstone]
@@ -133,7 +141,7 @@ class RowComparison(Comparison):
     ) -> None:
         for offset in sorted(expected.keys() | found.keys()):
             if offset not in found and offset in in_errors:
-                self._differ("unread", partition, offset, "ClickHouse could not read it when it came; its bytes are in ingest_errors")
+                self._differ("unread", partition, offset, _UNREAD)
             elif offset not in found:
                 self._differ("missing", partition, offset, f"no row for {_shown_key(good[offset])}")
             elif offset not in expected:
@@ -186,13 +194,21 @@ class LatestComparison(Comparison):
         wanted = f"position_key, _partition, _offset, {self._digest_sql}, quantity"
         rows = self._rows(f"SELECT {wanted} FROM {self._name} FINAL WHERE _topic = {{topic:String}}")  # noqa: S608 (checked names)
         found = {str(key): (int(partition), int(offset), int(digest), int(quantity)) for key, partition, offset, digest, quantity in rows}
+        in_errors = self._offsets_in_errors()
         for key, newest in self._newest.items():
             row = found.get(key)
-            if row is None:
+            if row is not None and (row[2] == newest.digest or row[1] > self._read_to.get(row[0], -1)):
+                continue
+            if (newest.partition, newest.offset) in in_errors:
+                self._differ("unread", newest.partition, newest.offset, f"{key}: {_UNREAD}")
+            elif row is None:
                 self._differ("missing", newest.partition, newest.offset, f"no row for {key}")
-            elif row[2] != newest.digest and row[1] <= self._read_to.get(row[0], -1):
+            else:
                 detail = self._columns_that_differ(newest.record, "_topic = {topic:String} AND position_key = {key:String}", key=key)
                 self._differ("altered", newest.partition, newest.offset, f"{key}: {detail}")
+        self._name_rows_without_record(found)
+
+    def _name_rows_without_record(self, found: dict[str, tuple[int, int, int, int]]) -> None:
         for key, (partition, offset, _, quantity) in found.items():
             # A flat key may have been forgotten by a tombstone, which ClickHouse does not see.
             if key not in self._newest and quantity != 0 and offset <= self._read_to.get(partition, -1):

@@ -84,7 +84,7 @@ def committed(options: Options, group: str, partitions: Sequence[tuple[str, int]
     """Return the next offset that the group has committed, of those `partitions` in which it has committed any.
 
     A consumer asks, and never joins: the admin client's own question crashes the process when the broker answers that its coordinator is
-    not ready, as a broker does that has just started (librdkafka 2.16.0, rd_kafka_ListConsumerGroupOffsetsResponse_parse).
+    not ready, as a broker does that has just started (librdkafka issue 5040).
 
     Raises:
         DependencyError: Kafka does not answer.
@@ -98,16 +98,22 @@ def committed(options: Options, group: str, partitions: Sequence[tuple[str, int]
             "error_cb": lambda _: None,
         }
     )
+    end = time.monotonic() + _COORDINATOR_DEADLINE_S
     try:
-        found = consumer.committed([TopicPartition(topic, partition) for topic, partition in partitions], timeout=_COORDINATOR_DEADLINE_S)
-    except KafkaException as error:
-        raise unreachable(options, error) from error
+        while True:
+            try:
+                found = consumer.committed([TopicPartition(topic, partition) for topic, partition in partitions], timeout=_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _COORDINATOR_COMES or time.monotonic() >= end:
+                    raise unreachable(options, error) from error
+                time.sleep(_PAUSE_S)
+            else:
+                return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
     finally:
         consumer.close()
-    return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
 
-def forget(options: Options, group: str) -> bool:
+def forget(options: Options, group: str, topic: str) -> bool:
     """Delete the group, so that its next reader starts at the beginning; tell whether there was one.
 
     Blocks while a killed member still counts as alive, a good minute at most.
@@ -115,6 +121,9 @@ def forget(options: Options, group: str) -> bool:
     Raises:
         DependencyError: Kafka does not answer, or another ClickHouse reads with this group.
     """
+    partitions = [(topic, partition) for partition in range(check_topics(options, [topic])[topic])]
+    if not committed(options, group, partitions):
+        return False
     client = admin(options)
     end = time.monotonic() + _FORGET_DEADLINE_S
     while True:
@@ -123,7 +132,7 @@ def forget(options: Options, group: str) -> bool:
         except (KafkaException, TimeoutError) as error:
             code = error.args[0].code() if isinstance(error, KafkaException) else None
             if code == KafkaError.GROUP_ID_NOT_FOUND:
-                return False
+                return True
             if code != KafkaError.NON_EMPTY_GROUP and code not in _COORDINATOR_COMES:
                 raise unreachable(options, error) from error
             if time.monotonic() >= end:

@@ -46,10 +46,11 @@ def status(client: Client, options: Options) -> list[TableStatus]:
         rows = _rows(client, options)
         errors = _open_errors(client, options)
         readers = _readers(client, options)
+    extents = groups.extents(options, [(topic, partition) for topic, count in topics.items() for partition in range(count)])
     found = []
     for table in TABLES:
         topic = options.topic(table.topic)
-        partitions = _partitions(options, table, topics[topic])
+        partitions = _partitions(options, table, {key: extent for key, extent in extents.items() if key[0] == topic})
         consumers, exception = readers.get(f"{table.name}_source", (0, ""))
         found.append(
             TableStatus(
@@ -67,14 +68,12 @@ def status(client: Client, options: Options) -> list[TableStatus]:
     return found
 
 
-def _partitions(options: Options, table: Table, count: int) -> tuple[PartitionStatus, ...]:
-    topic = options.topic(table.topic)
-    extents = groups.extents(options, [(topic, partition) for partition in range(count)])
+def _partitions(options: Options, table: Table, extents: dict[tuple[str, int], groups.Extent]) -> tuple[PartitionStatus, ...]:
     committed = groups.committed(options, options.group(table.name), list(extents))
     made = []
-    for (_, partition), extent in sorted(extents.items()):
-        read_to = committed.get((topic, partition), extent.low)
-        made.append(PartitionStatus(partition, read_to, extent.end, max(0, extent.end - read_to)))
+    for key, extent in sorted(extents.items()):
+        read_to = committed.get(key, extent.low)
+        made.append(PartitionStatus(key[1], read_to, extent.end, max(0, extent.end - read_to)))
     return tuple(made)
 
 

@@ -5,7 +5,7 @@ compares range by range. Rows whose records the topic has forgotten are not look
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clickhouse_connect.driver.client import Client
 
@@ -44,12 +44,13 @@ def verify(
     """
     options.check()
     partitions = groups.check_topics(options, [options.topic(table.topic) for table in tables])
+    extents = groups.extents(options, [(topic, partition) for topic, count in partitions.items() for partition in range(count)])
     patience = _Patience(options, time.monotonic() + wait_s)
     results = []
     for table in tables:
         with errors_named(client, f"comparing {options.database}.{table.name}"):
             comparison = (LatestComparison if table.latest_by_key else RowComparison)(client, options, table)
-            _read_all(options, table, partitions[options.topic(table.topic)], comparison, patience, progress)
+            _read_all(options, table, extents, comparison, patience, progress)
             results.append(comparison.result())
     return results
 
@@ -57,16 +58,15 @@ def verify(
 def _read_all(
     options: Options,
     table: Table,
-    partition_count: int,
+    extents: Mapping[tuple[str, int], groups.Extent],
     comparison: Comparison,
     patience: "_Patience",
     progress: Callable[[str, int], None],
 ) -> None:
     topic = options.topic(table.topic)
-    extents = groups.extents(options, [(topic, partition) for partition in range(partition_count)])
     reader = Reader(options, table)
     try:
-        for (_, partition), extent in sorted(extents.items()):
+        for (_, partition), extent in sorted(each for each in extents.items() if each[0][0] == topic):
             for chunk in reader.chunks(partition, extent.low, extent.end):
                 read_to = patience.wait(table, partition, chunk[-1].offset)
                 if read_to <= chunk[-1].offset:

@@ -176,6 +176,41 @@ def test_a_second_server_on_the_same_data_is_refused(server: ClickHouse) -> None
     assert server.alive()
 
 
+NATIVE = """SELECT number AS a, toString(number) AS b, [number, 1]::Array(UInt16) AS c, if(number % 2, NULL, toDecimal64(number, 6)) AS d,
+    toLowCardinality(toString(number % 3)) AS e, [toLowCardinality('x'), 'y'] AS f, map('k', number) AS g,
+    (number, 'q')::Tuple(x Int8, `y z` String) AS h,
+    toFixedString('ab', 2) AS i, now64(6, 'UTC') AS j, CAST('BUY', 'Enum8(\\'BUY\\' = 1, \\'SELL,(\\' = 2)') AS k, generateUUIDv4() AS l,
+    toLowCardinality(if(number % 2, NULL, 'n')) AS m, []::Array(Array(String)) AS n, toIPv6('::1') AS o, toInt256(1) AS p, today() AS q,
+    [(1, [toLowCardinality('z')])]::Array(Tuple(u UInt8, v Array(LowCardinality(String)))) AS r
+    FROM numbers(10) SETTINGS max_block_size = 4"""
+
+
+def test_clients_of_the_newer_protocol_get_block_info_and_storage_flags(server: ClickHouse, client: Client) -> None:
+    framed = get(f"{server.url}/?default_format=Native&client_protocol_version=54460", NATIVE.encode())[1]
+    plain = get(f"{server.url}/?default_format=Native", NATIVE.encode())[1]
+    described = client.query(f"DESCRIBE ({NATIVE})", settings={"print_pretty_type_names": 0}).result_rows
+    blocks = framed.count(b"\x01\x00\x02\xff\xff\xff\xff\x00" + bytes([len(described)]))
+
+    assert blocks >= 3
+    assert len(framed) == len(plain) + blocks * (8 + len(described))
+    at = 0
+    for _ in range(blocks):
+        for name, kind, *_ in described:
+            head = bytes([len(name)]) + name.encode() + bytes([len(kind)]) + kind.encode() + b"\x00"
+            at = framed.index(head, at) + len(head)
+
+
+def test_the_hello_of_grafana_s_plugin_is_answered(server: ClickHouse) -> None:
+    status, body, _ = get(
+        f"{server.url}/?database=default&default_format=Native&client_protocol_version=54460",
+        b"SELECT displayName(), version(), revision(), timezone()",
+    )
+
+    assert status == 200
+    assert body.startswith(b"\x01\x00\x02\xff\xff\xff\xff\x00\x04\x01\x0ddisplayName()\x06String\x00")
+    assert body.endswith(b"\x0atimezone()\x06String\x00\x03UTC")
+
+
 def test_the_driver_names_the_code_of_an_error(client: Client) -> None:
     with pytest.raises(DatabaseError) as raised:
         client.query("SELECT * FROM nowhere")

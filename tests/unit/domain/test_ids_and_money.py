@@ -1,5 +1,6 @@
 """Names and numbers: exact, reversible, and functions of the event alone."""
 
+import json
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -73,12 +74,12 @@ def test_a_fill_id_changes_with_any_field_of_the_economic_key_and_with_nothing_e
     ],
 )
 def test_a_deal_s_identity_is_its_session_trade_id_and_exchange_seq(change: dict[str, Any], *, same: bool) -> None:
-    payload = {"trade_id": "a", "exchange_seq": "1", "broker_id": "b", "account_id": "c", "action": "Buy", "code": "2890"}
+    payload: dict[str, Any] = {"trade_id": "a", "exchange_seq": "1", "broker_id": "b", "account_id": "c", "action": "Buy", "code": "2890"}
     payload |= {"price": 27.0, "quantity": 1, "ts": 1779327000.0, "event_id": "r", "seqno": "1", "ordno": "o", "custom_field": ""}
 
     keys = []
     for body in (payload, payload | change):
-        deal = normalize.deal("S", oracle.json.dumps(body).encode(), "e", "e|S|b|c")
+        deal = normalize.deal("S", json.dumps(body).encode(), "e", "e|S|b|c")
         keys.append(ids.fill_id("e|S|b|c", deal.session, deal.trade_id, deal.exchange_seq))
     assert (keys[0] == keys[1]) == same
 

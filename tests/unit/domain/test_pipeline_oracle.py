@@ -8,7 +8,7 @@ import properties
 from scenarios import examples
 
 
-@examples(150)
+@examples(250)
 @given(**properties.ROWS)
 def test_rows_fills_classes_and_journal_equal_the_oracle(**drawn: Any) -> None:
     properties.equals_the_oracle(**drawn)
@@ -20,7 +20,7 @@ def test_a_window_that_slides_over_many_sessions_with_late_fills_equals_the_orac
     properties.equals_the_oracle_in_a_sliding_window(**drawn)
 
 
-@examples(40)
+@examples(120)
 @given(**properties.ORDER)
 def test_any_order_and_repetition_of_intents_and_voids_among_the_same_fills_ends_in_the_same_rows(**drawn: Any) -> None:
     properties.ends_the_same_in_any_order(**drawn)
