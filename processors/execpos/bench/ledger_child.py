@@ -70,6 +70,7 @@ def main(bootstrap_servers: str, registry_url: str, records: int) -> None:
     cluster = KafkaCluster(KafkaSettings(bootstrap_servers), "bench-ledger")
     options = service.LedgerOptions(env="simulation", prefix="", instance="bench", limits=LoopLimits(batch=BATCH))
     task = service.ledger_task(options, cluster, settings.load(None).rules(), schemas(registry_url), CountingTask)
+    assert isinstance(task, CountingTask)  # noqa: S101 (for the type checker)
     loop = Loop(
         cluster,
         task,

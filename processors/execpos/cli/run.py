@@ -45,6 +45,7 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
     """Turn raw reports into orders, fills and positions, exactly once."""
     settings = _start(config_dir, metrics_port)
     from execpos.kafka.loop import LoopLimits  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.kafka.transaction import within_session  # noqa: PLC0415 (as above)
     from execpos.ledger import service  # noqa: PLC0415 (as above)
 
     name = instance or settings.ledger.instance
@@ -52,7 +53,11 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
         env=settings.env,
         prefix=settings.kafka.prefix,
         instance=name,
-        limits=LoopLimits(poll_s=settings.ledger.poll_ms / 1000, batch=settings.ledger.batch_max),
+        limits=LoopLimits(
+            poll_s=settings.ledger.poll_ms / 1000,
+            batch=settings.ledger.batch_max,
+            transaction=within_session(settings.ledger.session_timeout_ms / 1000),
+        ),
     )
     schemas = connect.schemas(settings)
     with connect.stopped_by_signals() as stop:

@@ -40,11 +40,19 @@ class TransactionLimits(NamedTuple):
 
     init_s: float = 60.0
     send_offsets_s: float = 5.0
-    commit_s: float = 30.0
+    commit_s: float = 20.0
     abort_s: float = 10.0
     # The broker's default pause between a link's loss and its repair is below this; a commit above it may have been sent twice.
     slow_commit_s: float = 5.0
     decide_s: float = 60.0
+    # Who has taken longer than this for one transaction may have missed its session, and then have a successor, whom taking the
+    # transactional id back would end. Below the session time-out, and above commit_s: a commit in doubt is decided before.
+    stood_still_s: float = 25.0
+
+
+def within_session(session_s: float) -> TransactionLimits:
+    """Return limits that fit a session time-out: a commit is given up, and a long pause noticed, before the session can be over."""
+    return TransactionLimits(commit_s=session_s * 0.6, stood_still_s=session_s * 0.8)
 
 
 class Transactions:
@@ -80,6 +88,7 @@ class Transactions:
         self._fault = fault
         self._producers: list[TransactionalProducer | None] = [None] * SLOTS
         self._slot = 0
+        self._began_s = 0.0
         transactions = metrics.counter("execpos_transactions_total")
         self._committed_total = transactions.labels("committed")
         self._aborted_total = transactions.labels("aborted")
@@ -110,7 +119,7 @@ class Transactions:
             DependencyError: Kafka is not reachable, or the outcome cannot be known: restart, the restore finds out.
         """
         slot = self._slot
-        started_s = self._clock()
+        self._began_s = started_s = self._clock()
         producer = self._producer(slot)
         self._fault("before_begin")
         try:
@@ -149,6 +158,7 @@ class Transactions:
         """Commit, resuming a commit that timed out; a producer that was slow is not used again."""
         deadline = Deadline(self._limits.commit_s, self._clock)
         tries = self._call("commit", _bounded(producer.commit, deadline), deadline)
+        self._check_stood_still(slot, "a commit")
         took_s = self._limits.commit_s - deadline.remaining()
         if tries > 1 or took_s > self._limits.slow_commit_s:
             _log.warning("producer_replaced", slot=slot, reason="slow commit", seconds=round(took_s, 3), tries=tries)
@@ -159,12 +169,7 @@ class Transactions:
     ) -> None:
         """After a failed call: return if it committed all the same, raise otherwise."""
         if failure.action is Action.FENCED:
-            self._discard(slot)
-            raise Fenced(
-                f"another instance has taken over {self._id_prefix}{slot}, or this one stood still past its time-out",
-                hint="check that no two processes have one instance name; the supervisor starts this one again",
-                cause=failure.what,
-            ) from failure
+            raise self._fenced(slot, failure.what) from failure
         if failure.action is Action.QUIT:
             self._discard(slot)
             raise DependencyError(f"Kafka refused the transaction: {failure.what}", hint="see the broker's log") from failure
@@ -179,11 +184,30 @@ class Transactions:
         self._count_abort(slot, failure.what)
         raise AbortTransaction(failure.what, code=failure.code, phase=failure.phase) from failure
 
+    def _fenced(self, slot: int, cause: str) -> Fenced:
+        """Let go of the producer and return the error that says why nobody may use its id here any more."""
+        self._discard(slot)
+        return Fenced(
+            f"another instance has taken over {self._id_prefix}{slot}, or this one stood still past its time-out",
+            hint="check that no two processes have one instance name; the supervisor starts this one again",
+            cause=cause,
+        )
+
+    def _check_stood_still(self, slot: int, cause: str) -> None:
+        """Quit rather than take an id back after a pause in which another instance may have taken it.
+
+        Raises:
+            Fenced: the transaction began longer ago than `stood_still_s`.
+        """
+        if self._clock() - self._began_s > self._limits.stood_still_s:
+            raise self._fenced(slot, cause)
+
     def _in_doubt(
         self, slot: int, failure: KafkaFailure, offsets: Mapping[TopicPartition, int], before: Mapping[TopicPartition, int]
     ) -> bool:
         """Find out whether a commit without an answer happened: end it by a new producer, then read the committed offsets."""
         _log.warning("transaction_in_doubt", slot=slot, reason=failure.what)
+        self._check_stood_still(slot, failure.what)
         self._discard(slot)
         self._producer(slot)
         deadline = Deadline(self._limits.decide_s, self._clock)
@@ -218,6 +242,9 @@ class Transactions:
         try:
             self._call("abort", _bounded(producer.abort, deadline), deadline)
         except KafkaFailure as failure:
+            if failure.action is Action.FENCED:
+                raise self._fenced(slot, failure.what) from failure
+            self._check_stood_still(slot, failure.what)
             _log.warning("producer_replaced", slot=slot, reason=failure.what)
             self._discard(slot)
             # At once, not at its next turn: what it holds open blocks the readers, and its offsets block a restore.

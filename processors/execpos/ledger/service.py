@@ -1,8 +1,7 @@
 """Puts the ledger together: task, loop, codecs; and runs it until it is told to stop."""
 
 import gc
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 import msgspec
 
@@ -62,11 +61,10 @@ def decoders(schemas: Schemas) -> Decoders:
     )
 
 
-TaskT = TypeVar("TaskT", bound=LedgerTask)
-
-
-def ledger_task(options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas, make: Callable[..., TaskT] = LedgerTask) -> TaskT:
-    """Return the task for a cluster whose topics exist; `make` takes the arguments of `LedgerTask`.
+def ledger_task(
+    options: LedgerOptions, cluster: Cluster, rules: Rules, schemas: Schemas, make: type[LedgerTask] = LedgerTask
+) -> LedgerTask:
+    """Return the task for a cluster whose topics exist, of class `make`.
 
     Raises:
         ContractError: there is no topic exec.raw.
