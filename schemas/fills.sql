@@ -1,6 +1,7 @@
 -- exec.fills: what a fill is now. One row a record; the highest revision of a fill_id is the one that holds.
 -- Placeholders: {{database}} holds rows and views, {{ingest}} (ENGINE = Memory) what reads Kafka; {{columns}} repeats the columns of the table
--- below without those that begin with an underscore. Order matters: rows flow only once the last view is there, so none passes a half-made chain.
+-- below without those that begin with an underscore, and without LowCardinality, which doubles the cost of reading a record (a dictionary each).
+-- Order matters: rows flow only once the last view is there, so none passes a half-made chain.
 
 CREATE TABLE IF NOT EXISTS {{database}}.fills (
     fill_id String,

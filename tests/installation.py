@@ -66,8 +66,9 @@ class Installation:
         registry.close()
         self.topics = TopicSource(self.cluster, self.names, self.schemas)
         self.children: list[subprocess.Popen[bytes]] = []
-        # It asks for the group's offsets and never joins.
-        self._group = Consumer({"bootstrap.servers": stack.kafka.bootstrap_servers, "group.id": f"{self.prefix}simulation.ledger"})
+        # It asks for the group's offsets, never joins, and does not wait for open transactions, of which there is always one under load.
+        asking = {"bootstrap.servers": stack.kafka.bootstrap_servers, "group.id": f"{self.prefix}simulation.ledger"}
+        self._group = Consumer({**asking, "isolation.level": "read_uncommitted"})
 
     @property
     def environ(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from execpos.errors import UsageError
 from execpos.recorder.client import check_registry, errors_named
 from execpos.recorder.options import Options
 from execpos.recorder.tables import TABLES
-from execpos.recorder.templates import record_columns
+from execpos.recorder.templates import reader_columns
 
 # One statement a record, so that a bad one stops no good one; more are done by calling again.
 REPLAY_MAX = 10_000
@@ -85,8 +85,7 @@ def replay(client: Client, options: Options, *, table: str = "") -> Replayed:
 
 def _read_again(client: Client, options: Options, each: IngestError) -> str:
     """Insert one record; return why it cannot be read, or nothing."""
-    columns = ", ".join(f"{column.name} {column.type}" for column in record_columns(each.table))
-    structure = columns.replace("\\", "\\\\").replace("'", "\\'")
+    structure = reader_columns(each.table).replace("\\", "\\\\").replace("'", "\\'")
     parameters: dict[str, Any] = {"topic": each.topic, "partition": each.partition, "offset": each.offset}
     settings = {
         "format_avro_schema_registry_url": options.clickhouse_registry_url or options.registry_url,

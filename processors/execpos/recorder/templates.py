@@ -60,7 +60,7 @@ def table_script(table: Table, options: Options) -> Script:
         "group": options.group(table.name),
         "brokers": _in_quotes(options.clickhouse_bootstrap_servers or options.bootstrap_servers),
         "registry": _in_quotes(options.clickhouse_registry_url or options.registry_url),
-        "columns": ", ".join(f"{column.name} {column.type}" for column in record_columns(table.name)),
+        "columns": reader_columns(table.name),
     }
     return script(f"{table.name}.sql", values)
 
@@ -90,6 +90,14 @@ def table_columns(name: str) -> tuple[Column, ...]:
 def record_columns(name: str) -> tuple[Column, ...]:
     """Return the columns that come from the record: those that do not begin with an underscore."""
     return tuple(column for column in table_columns(name) if not column.name.startswith("_"))
+
+
+def reader_columns(name: str) -> str:
+    """Return the record columns as the Kafka reader declares them: plain where the table has a dictionary.
+
+    The reader makes a column of one row for each record, and a dictionary for each such column costs as much again as all the rest.
+    """
+    return ", ".join(f"{column.name} {column.type}" for column in record_columns(name)).replace("LowCardinality(String)", "String")
 
 
 def _filled(file: str, text: str, values: Mapping[str, str]) -> str:

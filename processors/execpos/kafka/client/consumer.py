@@ -18,6 +18,9 @@ Callback = Callable[[list[TopicPartition]], None]
 _READ_BATCH = 10_000
 _IDLE_S = 0.1
 
+# How long to wait for the leaders of a topic's partitions.
+_LEADERS_S = 30.0
+
 # What `consumer_group_metadata` begins with; then the generation in four bytes. Without it nobody can tell a member from none.
 _METADATA_HEADER = b"CGMDv2:"
 
@@ -142,10 +145,15 @@ class KafkaReader:
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._consumer: Any = Consumer(config.reader(settings, client_id))
         self._closed = False
+        self._known: set[str] = set()
 
     def read(self, spans: Sequence[Span], timeout_s: float, on_idle: Callable[[], None] | None = None) -> Iterator[Message]:
         ends = {(span.tp.topic, span.tp.partition): span.end for span in spans if span.start < span.end}
         starts = [LibraryPartition(tp.topic, tp.partition, start) for tp, start, end in spans if start < end]
+        for topic in {span.tp.topic for span in spans} - self._known:
+            # Without this the library finds the leaders of an assigned topic only at its next scan, a second later.
+            self._consumer.list_topics(topic, timeout=min(timeout_s, _LEADERS_S))
+            self._known.add(topic)
         try:
             self._consumer.assign(starts)
             yield from self._read(ends, timeout_s, on_idle)
