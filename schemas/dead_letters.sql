@@ -52,8 +52,8 @@ SETTINGS
     kafka_thread_per_consumer = 1,
     kafka_commit_every_batch = 0, -- 1 would commit before the rows are written
     kafka_flush_interval_ms = 250,
-    kafka_poll_timeout_ms = 10,
-    kafka_consumer_reschedule_ms = 10;
+    kafka_poll_timeout_ms = 100,
+    kafka_consumer_reschedule_ms = 50;
 
 CREATE MATERIALIZED VIEW {{ingest}}.dead_letters_pump TO {{ingest}}.dead_letters_rows AS
 SELECT *, _topic, _partition, _offset, _error, _raw_message
