@@ -114,24 +114,27 @@ def fold(
 def from_raw_events(raws: Iterable[RawExecEvent], intents: Iterable[Intent], **options: Any) -> Book:
     """Fold what stands in exec.raw and exec.intents, intents first: harmless as long as no intent is older than the window.
 
-    All raw events must be of one env. Records that are no callbacks are left out.
+    All raw events must be of one env. Records that are no callbacks are left out. Accounts have nothing to do with each other, so each is
+    folded alone; `outcomes` are then by account.
     """
-    raws = list(raws)
-    records: list[tuple[Any, ...]] = [
-        (
-            "intent",
-            {
-                "account": intent.account,
-                "session_id": intent.session_id,
-                "strategy_id": intent.strategy_id,
-                "order_id": intent.order_id,
-                "seqno": intent.seqno,
-            },
-        )
-        for intent in intents
-    ]
-    records += [("callback", raw.kind, raw.payload, raw.ingest_ts) for raw in raws if raw.kind not in _CONTROL]
-    return fold(records, env=raws[0].env if raws else "replay", **options)
+    env = "replay"
+    logs: dict[str, list[tuple[Any, ...]]] = {}
+    for intent in intents:
+        names = ("account", "session_id", "strategy_id", "order_id", "seqno")
+        logs.setdefault(intent.account, []).append(("intent", {name: getattr(intent, name) for name in names}))
+    for raw in raws:
+        env = raw.env
+        if raw.kind not in _CONTROL:
+            logs.setdefault(raw.account, []).append(("callback", raw.kind, raw.payload, raw.ingest_ts))
+    whole = Book({}, {}, dict.fromkeys(CLASSES, 0), [])
+    for log in logs.values():
+        part = fold(log, env=env, **options)
+        whole.rows.update(part.rows)
+        whole.fills.update(part.fills)
+        whole.outcomes.extend(part.outcomes)
+        for name, count in part.counts.items():
+            whole.counts[name] += count
+    return whole
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------------------------
