@@ -19,6 +19,7 @@ from execpos.kafka.loop import Loop, LoopLimits
 from execpos.kafka.ports import Message, Output
 from execpos.ledger import service
 from execpos.ledger.task import LedgerTask
+from execpos.telemetry import log
 
 # Records of one transaction when there is a backlog.
 BATCH = 5_000
@@ -67,6 +68,8 @@ def main(bootstrap_servers: str, registry_url: str, records: int) -> None:
     """Run and print `{events, seconds, events_per_s, cpu_s, rss_mb, counts}`."""
     from execpos.bench.stack import schemas  # noqa: PLC0415 (it imports the servers' side)
 
+    # Standard output is for the report.
+    log.configure("WARNING")
     cluster = KafkaCluster(KafkaSettings(bootstrap_servers), "bench-ledger")
     options = service.LedgerOptions(env="simulation", prefix="", instance="bench", limits=LoopLimits(batch=BATCH))
     task = service.ledger_task(options, cluster, settings.load(None).rules(), schemas(registry_url), CountingTask)

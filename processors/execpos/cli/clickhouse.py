@@ -2,10 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from execpos.cli import connect
+from execpos.cli.config import config_option
 from execpos.cli.output import json_option, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -19,44 +22,48 @@ _SHOWN_MAX = 20
 
 
 def _connection(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the connection options, and hand them over as one `options`."""
+    """Give a command the configuration and what may stand in its place, and hand them over as one `options`."""
 
-    @click.option(
-        "--clickhouse-url", envvar="EXECPOS_CLICKHOUSE__URL", required=True, show_envvar=True, help="HTTP interface of ClickHouse."
-    )
-    @click.option("--database", envvar="EXECPOS_CLICKHOUSE__DATABASE", default="execpos", show_default=True, show_envvar=True)
-    @click.option("--bootstrap-servers", envvar="EXECPOS_KAFKA__BOOTSTRAP_SERVERS", required=True, show_envvar=True, help="Kafka.")
-    @click.option("--registry-url", envvar="EXECPOS_REGISTRY__URL", required=True, show_envvar=True, help="Its Confluent API.")
+    @config_option
+    @click.option("--clickhouse-url", help="HTTP interface of ClickHouse. [default: clickhouse.url of the configuration]")
+    @click.option("--database", help="Database of the tables. [default: clickhouse.database]")
+    @click.option("--bootstrap-servers", help="Kafka. [default: kafka.bootstrap_servers]")
+    @click.option("--registry-url", help="The registry's Confluent API. [default: registry.url]")
     @click.option("--clickhouse-bootstrap-servers", default="", help="Kafka as ClickHouse sees it, when that is another address.")
     @click.option("--clickhouse-registry-url", default="", help="The registry as ClickHouse sees it, likewise.")
-    @click.option("--prefix", envvar="EXECPOS_KAFKA__PREFIX", default="", show_envvar=True, help="Of topics and consumer groups.")
-    @click.option(
-        "--env", envvar="EXECPOS_ENV", default="production", show_default=True, show_envvar=True, help="Part of the groups' names."
-    )
+    @click.option("--prefix", help="Of topics and consumer groups. [default: kafka.prefix]")
+    @click.option("--env", help="Part of the groups' names. [default: env]")
     @functools.wraps(command)
     def connected(
         *,
-        clickhouse_url: str,
-        database: str,
-        bootstrap_servers: str,
-        registry_url: str,
+        config_dir: Path | None,
+        clickhouse_url: str | None,
+        database: str | None,
+        bootstrap_servers: str | None,
+        registry_url: str | None,
         clickhouse_bootstrap_servers: str,
         clickhouse_registry_url: str,
-        prefix: str,
-        env: str,
+        prefix: str | None,
+        env: str | None,
         **rest: Any,
     ) -> None:
-        from execpos.recorder.options import Options  # noqa: PLC0415 (`--help` must not pay for it)
+        import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-        options = Options(
-            clickhouse_url=clickhouse_url,
-            bootstrap_servers=bootstrap_servers,
-            registry_url=registry_url,
-            prefix=prefix,
-            env=env,
-            database=database,
+        from execpos.settings import load  # noqa: PLC0415 (as above)
+
+        named = {
+            "clickhouse_url": clickhouse_url,
+            "database": database,
+            "bootstrap_servers": bootstrap_servers,
+            "registry_url": registry_url,
+            "prefix": prefix,
+            "env": env,
+        }
+        options = msgspec.structs.replace(
+            connect.recorder_options(load(config_dir)),
             clickhouse_bootstrap_servers=clickhouse_bootstrap_servers,
             clickhouse_registry_url=clickhouse_registry_url,
+            **{name: value for name, value in named.items() if value is not None},
         )
         options.check()
         command(options, **rest)
@@ -78,9 +85,9 @@ def apply_command(options: "Options", *, as_json: bool) -> None:
     With --json: `{"database", "tables": [{"table", "action", "columns_added", "read_again"}]}`; action is created, changed or unchanged.
     """
     from execpos.recorder.apply import apply  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.recorder.client import connect  # noqa: PLC0415 (as above)
+    from execpos.recorder.client import connect as reach  # noqa: PLC0415 (as above)
 
-    applied = apply(connect(options.clickhouse_url), options)
+    applied = apply(reach(options.clickhouse_url), options)
     if as_json:
         print_json({"database": options.database, "tables": [each._asdict() for each in applied]})
         return
@@ -100,10 +107,10 @@ def status_command(options: "Options", *, as_json: bool) -> None:
     """
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-    from execpos.recorder.client import connect  # noqa: PLC0415 (as above)
+    from execpos.recorder.client import connect as reach  # noqa: PLC0415 (as above)
     from execpos.recorder.status import status  # noqa: PLC0415 (as above)
 
-    found = status(connect(options.clickhouse_url), options)
+    found = status(reach(options.clickhouse_url), options)
     if as_json:
         print_json({"database": options.database, "tables": [msgspec.to_builtins(each) for each in found]})
         return
@@ -139,11 +146,11 @@ def verify_command(options: "Options", *, wait_s: float, as_json: bool) -> None:
     """
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-    from execpos.recorder.client import connect  # noqa: PLC0415 (as above)
+    from execpos.recorder.client import connect as reach  # noqa: PLC0415 (as above)
     from execpos.recorder.results import ensure_equal  # noqa: PLC0415 (as above)
     from execpos.recorder.verify import verify  # noqa: PLC0415 (as above)
 
-    client = connect(options.clickhouse_url)
+    client = reach(options.clickhouse_url)
     with stderr().status("comparing") as shown:
         results = verify(client, options, wait_s=wait_s, progress=lambda name, count: shown.update(f"comparing {name}: {count:,} records"))
     if as_json:
@@ -192,10 +199,10 @@ def errors_list(options: "Options", *, name: str, limit: int, as_json: bool) -> 
     """
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-    from execpos.recorder.client import connect  # noqa: PLC0415 (as above)
+    from execpos.recorder.client import connect as reach  # noqa: PLC0415 (as above)
     from execpos.recorder.errors import errors_open  # noqa: PLC0415 (as above)
 
-    found = errors_open(connect(options.clickhouse_url), options, table=name, limit=limit)
+    found = errors_open(reach(options.clickhouse_url), options, table=name, limit=limit)
     if as_json:
         print_json({"database": options.database, "errors": [msgspec.to_builtins(each) for each in found]})
         return
@@ -214,10 +221,10 @@ def errors_replay(options: "Options", *, name: str, as_json: bool) -> None:
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
     from execpos.errors import CheckFailed  # noqa: PLC0415 (as above)
-    from execpos.recorder.client import connect  # noqa: PLC0415 (as above)
+    from execpos.recorder.client import connect as reach  # noqa: PLC0415 (as above)
     from execpos.recorder.errors import replay  # noqa: PLC0415 (as above)
 
-    done = replay(connect(options.clickhouse_url), options, table=name)
+    done = replay(reach(options.clickhouse_url), options, table=name)
     if as_json:
         print_json({"database": options.database, **msgspec.to_builtins(done)})
     else:

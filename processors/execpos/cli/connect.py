@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from execpos.kafka.client.cluster import KafkaCluster
     from execpos.ledger.service import Schemas
+    from execpos.recorder.options import Options
     from execpos.settings import Settings
 
 
@@ -45,6 +46,20 @@ def schemas(settings: "Settings") -> "Schemas":
         return Schemas(ids=registry.ids(prefix), writers={subject.record: registry.writers(subject.name) for subject in subjects(prefix)})
     finally:
         registry.close()
+
+
+def recorder_options(settings: "Settings") -> "Options":
+    """Return what the recorder needs to know, from the settings; the same for the service and the commands, so that both are one group."""
+    from execpos.recorder.options import Options  # noqa: PLC0415 (`--help` must not pay for it)
+
+    return Options(
+        clickhouse_url=settings.clickhouse.url,
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        registry_url=settings.registry.url,
+        prefix=settings.kafka.prefix,
+        env=settings.env,
+        database=settings.clickhouse.database,
+    )
 
 
 @contextmanager

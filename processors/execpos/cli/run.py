@@ -70,17 +70,9 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
 def recorder(config_dir: Path | None, metrics_port: int | None) -> None:
     """Keep ClickHouse's tables and its Kafka consumers in place, and watch them."""
     settings = _start(config_dir, metrics_port)
-    from execpos.recorder.options import Options  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.recorder.service import Recorder  # noqa: PLC0415 (as above)
+    from execpos.recorder.service import Recorder  # noqa: PLC0415 (`--help` must not pay for it)
 
-    options = Options(
-        clickhouse_url=settings.clickhouse.url,
-        bootstrap_servers=settings.kafka.bootstrap_servers,
-        registry_url=settings.registry.url,
-        prefix=settings.kafka.prefix,
-        env=settings.env,
-        database=settings.clickhouse.database,
-    )
+    options = connect.recorder_options(settings)
     with connect.stopped_by_signals() as stop:
         Recorder(options).run(stop)
 

@@ -5,6 +5,7 @@ Keys that are documented but were seen missing are optional here; a key that ide
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -204,8 +205,12 @@ def _time_us(seconds: Number, where: str) -> int:
     return round(seconds * 1_000_000)
 
 
+# Accounts are few and come again and again; the bound only keeps a flood of wrong ones from filling memory.
+_account_key = lru_cache(maxsize=65_536)(ids.account_key)
+
+
 def _check_account(env: str, market: Market, broker_id: str, account_id: str, expected: str) -> None:
-    found = ids.account_key(env, market, broker_id, account_id)
+    found = _account_key(env, market, broker_id, account_id)
     if found != expected:
         raise Park("wrong_account", f"the payload names account {found}, the record {expected}")
 
