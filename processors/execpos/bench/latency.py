@@ -14,8 +14,8 @@ from execpos.errors import DependencyError
 from execpos.kafka.follow import Follower
 from execpos.ledger.outputs import Names
 
-# A cold JVM compiles for some seconds; what happens meanwhile says nothing about the rest.
-WARM_UP_S = 10.0
+# A cold broker compiles for most of a minute, and takes three times as long for a transaction meanwhile.
+WARM_UP_S = 45.0
 _READY_S = 60.0
 _STOP_S = 20.0
 # The bridge's own start, and its last acknowledgements.
@@ -68,10 +68,10 @@ def _wait_ready(bench: Bench, topic: str, ledger: "subprocess.Popen[bytes]") -> 
 
 
 def run(rate: float, seconds: float, seed: int) -> dict[str, Any]:
-    """Return `{n, p50_ms, p90_ms, p99_ms, p999_ms, max_ms, conditions}`. Blocks for `seconds` and about half a minute more.
+    """Return `{n, p50_ms, p90_ms, p99_ms, p999_ms, max_ms, conditions}`. Blocks for `seconds` and about a minute more.
 
     Bridge, ledger and reader are three processes. The clock begins in the bridge's handler and ends when the reader has decoded the
-    committed NET position; the first 10 s are left out.
+    committed NET position; the first 45 s are left out.
     """
     names = Names.of("")
     with bench_stack() as bench:

@@ -39,7 +39,7 @@ def throughput(*, events: int, seed: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option("--rate", type=click.FloatRange(1, 10_000), default=100.0, show_default=True, help="Callbacks a second.")
-@click.option("--seconds", type=click.FloatRange(5, 3600), default=30.0, show_default=True, help="How long, after 10 s of warming up.")
+@click.option("--seconds", type=click.FloatRange(5, 3600), default=30.0, show_default=True, help="How long, after 45 s of warming up.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which simulated day.")
 @json_option
 def latency(*, rate: float, seconds: float, seed: int, as_json: bool) -> None:

@@ -44,6 +44,7 @@ def demo(*, seconds: float, rate: float, seed: int, data: Path | None, as_json: 
     or inconsistent) and differences (empty when consistent).
     """
     from execpos.demo.run import Demo, DemoOptions  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.local.stack import Stack  # noqa: PLC0415 (as above)
     from execpos.telemetry import log  # noqa: PLC0415 (as above)
 
     log.configure("WARNING")
@@ -52,6 +53,8 @@ def demo(*, seconds: float, rate: float, seed: int, data: Path | None, as_json: 
     if data is not None and any(folder.iterdir()):
         raise click.UsageError(f"--data {data} is not empty: a demo compares a whole day, so it begins with an empty folder")
     try:
+        # It draws a progress bar of its own, so it comes before the live view.
+        Stack(folder).download()
         with _view(stderr()) as show:
             report = Demo(DemoOptions(data=folder, seconds=seconds, rate=rate, seed=seed), show).run()
     finally:

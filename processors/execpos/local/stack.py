@@ -75,6 +75,16 @@ class Stack:
         """Return where each server is reached, by the part's name; valid after `start`."""
         return {part.name: part.address for part in self.parts}
 
+    def download(self) -> None:
+        """Check the machine and download what is not in the cache yet, with progress on stderr; `start` does it, too. May be called twice.
+
+        Raises:
+            DependencyError: something is missing or cannot be downloaded.
+        """
+        self._check()
+        for name in ("kafka", "registry"):
+            artifacts.ensure(pins.bundle(name), self.cache)
+
     def prepare(self) -> None:
         """Download everything and make start-up images, so that later starts need no network and half the processor time.
 
@@ -96,9 +106,7 @@ class Stack:
         Raises:
             DependencyError: something is missing, a server did not come up, or another process owns the folder.
         """
-        self._check()
-        for name in ("kafka", "registry"):
-            artifacts.ensure(pins.bundle(name), self.cache)
+        self.download()
         pool = ThreadPoolExecutor(max_workers=len(self.parts))
         try:
             for started in [pool.submit(part.start, deadline_s) for part in self.parts]:
