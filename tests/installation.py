@@ -21,7 +21,7 @@ from execpos.bridge.intents import intent_record
 from execpos.brokers.sim.config import SDK_VERSION
 from execpos.brokers.sim.workload import Workload
 from execpos.codecs.avro import Encoder
-from execpos.codecs.registry import Registry, subjects
+from execpos.codecs.registry import Registry
 from execpos.demo import check
 from execpos.demo.sources import TopicSource
 from execpos.domain import ids
@@ -59,10 +59,7 @@ class Installation:
         apply(self.cluster, plan(self.cluster, self.prefix))
         registry = Registry(stack.registry.url)
         registry.register(self.prefix)
-        self.schemas = service.Schemas(
-            ids=registry.ids(self.prefix),
-            writers={subject.record: registry.writers(subject.name) for subject in subjects(self.prefix)},
-        )
+        self.schemas = registry.schemas(self.prefix)
         registry.close()
         self.topics = TopicSource(self.cluster, self.names, self.schemas)
         self.children: list[subprocess.Popen[bytes]] = []

@@ -14,6 +14,7 @@ from execpos.bridge.intents import intent_record
 from execpos.brokers.sim.config import SimConfig, SimEvent, market_open_us
 from execpos.brokers.sim.day import Simulator
 from execpos.codecs.avro import RECORDS, Decoder, Encoder, schema_text
+from execpos.codecs.registry import Schemas
 from execpos.demo import check
 from execpos.domain import ids
 from execpos.domain.events import DeadLetter, FillEvent, Intent, PositionDelta, PositionState, Progress, RawExecEvent
@@ -33,7 +34,7 @@ from state import dump
 PARTITIONS = 3
 NAMES = Names.of("t.")
 IDS = {record: number for number, record in enumerate(RECORDS, 1)}
-SCHEMAS = service.Schemas(ids=IDS, writers={record: {IDS[record]: schema_text(record)} for record in RECORDS})
+SCHEMAS = Schemas(ids=IDS, writers={record: {IDS[record]: schema_text(record)} for record in RECORDS})
 RULES = settings.load(None).rules()
 
 

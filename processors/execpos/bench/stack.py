@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from execpos import __version__
-from execpos.codecs.registry import Registry, subjects
+from execpos.codecs.registry import Registry, Schemas
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.topics import apply, plan
-from execpos.ledger.service import Schemas
 from execpos.local.stack import Stack
 
 
@@ -31,7 +30,7 @@ def schemas(registry_url: str) -> Schemas:
     registry = Registry(registry_url)
     try:
         registry.register("")
-        return Schemas(ids=registry.ids(""), writers={subject.record: registry.writers(subject.name) for subject in subjects("")})
+        return registry.schemas("")
     finally:
         registry.close()
 

@@ -8,8 +8,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from execpos.codecs.registry import Schemas
     from execpos.kafka.client.cluster import KafkaCluster
-    from execpos.ledger.service import Schemas
     from execpos.recorder.options import Options
     from execpos.settings import Settings
 
@@ -37,13 +37,11 @@ def schemas(settings: "Settings") -> "Schemas":
         DependencyError: no registry there.
         ContractError: it does not hold our schemas.
     """
-    from execpos.codecs.registry import Registry, subjects  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.ledger.service import Schemas  # noqa: PLC0415 (as above)
+    from execpos.codecs.registry import Registry  # noqa: PLC0415 (`--help` must not pay for it)
 
     registry = Registry(settings.registry.url, settings.registry.timeout_s)
     try:
-        prefix = settings.kafka.prefix
-        return Schemas(ids=registry.ids(prefix), writers={subject.record: registry.writers(subject.name) for subject in subjects(prefix)})
+        return registry.schemas(settings.kafka.prefix)
     finally:
         registry.close()
 

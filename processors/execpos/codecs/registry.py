@@ -47,6 +47,13 @@ class Registered(NamedTuple):
     new: bool
 
 
+class Schemas(msgspec.Struct, frozen=True):
+    """What the registry says of our records: the id of each class, and the text of every version by its id."""
+
+    ids: Mapping[type[msgspec.Struct], int]
+    writers: Mapping[type[msgspec.Struct], Mapping[int, str]]
+
+
 def subjects(prefix: str) -> tuple[Subject, ...]:
     """Return every subject, from the key `record` of each topic in `contracts/topics.yaml`.
 
@@ -145,6 +152,15 @@ class Registry:
                 subjects=missing,
             )
         return found
+
+    def schemas(self, prefix: str) -> Schemas:
+        """Return ids and versions of all our records.
+
+        Raises:
+            DependencyError: no registry there.
+            ContractError: a subject does not hold our schema.
+        """
+        return Schemas(self.ids(prefix), {subject.record: self.writers(subject.name) for subject in subjects(prefix)})
 
     def writers(self, subject: str) -> dict[int, str]:
         """Return id -> text of every version of a subject, oldest first; nothing when there is no such subject.

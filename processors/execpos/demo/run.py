@@ -20,7 +20,7 @@ from execpos.bridge.service import BridgeOptions, sim_bridge
 from execpos.brokers.sim.config import SimConfig, start_within_session
 from execpos.brokers.sim.day import Simulator
 from execpos.codecs.avro import Decoder
-from execpos.codecs.registry import Registry, subjects
+from execpos.codecs.registry import Registry, Schemas
 from execpos.demo import check
 from execpos.demo.observe import Observer
 from execpos.demo.sources import Topics, TopicSource, Warehouse
@@ -30,7 +30,6 @@ from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.topics import apply, plan
 from execpos.ledger.outputs import Names
-from execpos.ledger.service import Schemas
 from execpos.local.stack import Stack
 
 ENV = "simulation"
@@ -123,7 +122,7 @@ class Demo:
         registry = Registry(self.stack.registry.url)
         try:
             registry.register("")
-            return Schemas(ids=registry.ids(""), writers={subject.record: registry.writers(subject.name) for subject in subjects("")})
+            return registry.schemas("")
         finally:
             registry.close()
 

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from execpos.codecs.avro import Decoder
+from execpos.codecs.registry import Schemas
 from execpos.demo.check import Figures, Key
 from execpos.domain.events import DeadLetter, FillEvent, OrderEvent, PositionDelta, PositionState, Progress
 from execpos.domain.money import MICROS
 from execpos.kafka.follow import Follower
 from execpos.kafka.ports import Cluster, TopicPartition
 from execpos.ledger.outputs import Names
-from execpos.ledger.service import Schemas
 
 T = TypeVar("T", bound=msgspec.Struct)
 

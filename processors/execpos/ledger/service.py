@@ -1,11 +1,11 @@
 """Puts the ledger together: task, loop, codecs; and runs it until it is told to stop."""
 
 import gc
-from collections.abc import Mapping
 
 import msgspec
 
 from execpos.codecs.avro import Decoder
+from execpos.codecs.registry import Schemas
 from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionState, Progress, RawExecEvent
 from execpos.domain.rules import Rules
 from execpos.kafka.loop import Loop, LoopLimits, Stop
@@ -40,13 +40,6 @@ class LedgerOptions(msgspec.Struct, frozen=True):
     def group_id(self) -> str:
         """The consumer group, shared by all instances."""
         return f"{self.prefix}{self.env}.ledger"
-
-
-class Schemas(msgspec.Struct, frozen=True):
-    """What the registry says: the id of each record class, and the text of every version by its id."""
-
-    ids: Mapping[type[msgspec.Struct], int]
-    writers: Mapping[type[msgspec.Struct], Mapping[int, str]]
 
 
 def decoders(schemas: Schemas) -> Decoders:
