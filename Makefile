@@ -30,9 +30,11 @@ unit: setup ## The tests that need no server
 	@$(BIN)/pytest tests/unit tests/contract -m "not stack"
 
 test: setup ## Every test, on the embedded stack
+	@$(BIN)/execpos up --prepare
 	@$(BIN)/pytest
 
 demo: setup ## A simulated trading day through the whole pipeline, then a check of the result
+	@$(BIN)/execpos up --prepare
 	@$(BIN)/execpos demo
 
 bench: setup ## Throughput and latency of this machine, as JSON
