@@ -14,7 +14,7 @@ import yaml
 
 from execpos import resources
 from execpos.codecs import avro
-from execpos.domain import book, calendar, events, fees, instruments, orders, pipeline, rules, vocabulary
+from execpos.domain import book, calendar, events, fees, instruments, orders, pipeline, positions, rules, vocabulary
 from execpos.domain.ids import position_key
 from execpos.settings import model
 
@@ -170,7 +170,7 @@ def test_the_lists_in_code_are_those_of_the_contract() -> None:
         ("reported", orders.Reported),
         ("env", model.Env),
         ("security_type", model.SecurityType),
-        ("cost_method", rules.CostMethod),
+        ("cost_method", positions.CostMethod),
     ],
 )
 def test_the_types_in_use_have_the_words_of_the_contract(name: str, words: object) -> None:

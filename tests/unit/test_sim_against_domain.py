@@ -13,7 +13,7 @@ from execpos.brokers.sim import Faults, SimConfig, Simulator, market_open_us
 from execpos.domain.book import Source
 from execpos.domain.events import FillEvent, OrderEvent, PositionDelta
 from execpos.domain.pipeline import Pipeline
-from execpos.domain.rules import CostMethod
+from execpos.domain.positions import CostMethod
 
 # The broker's rules as the simulator's book states them; a configuration may say otherwise, and then the two books differ.
 BROKER_METHODS: dict[str, CostMethod] = {"cash": "average", "margin": "fifo", "short": "fifo", "derivative": "fifo"}

@@ -7,9 +7,9 @@ import msgspec
 from execpos.domain.calendar import Calendar
 from execpos.domain.fees import FeeSchedule
 from execpos.domain.instruments import Instruments
+from execpos.domain.positions import CostMethod
 
 CustomFieldUse = Literal["as_strategy", "mapped", "ignore"]
-CostMethod = Literal["average", "fifo"]
 ComboRule = Literal["park", "legs"]
 
 

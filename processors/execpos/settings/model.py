@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execpos.domain.rules import ComboRule, CostMethod, CustomFieldUse
+from execpos.domain.positions import CostMethod
+from execpos.domain.rules import ComboRule, CustomFieldUse
 
 Env = Literal["production", "simulation", "replay"]
 SecurityType = Literal["STK", "ETF", "WRT", "FUT", "OPT"]
