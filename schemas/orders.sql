@@ -5,6 +5,7 @@
 
 CREATE TABLE IF NOT EXISTS {{database}}.orders (
     event_id String,
+    content_key String,
     order_key String,
     account LowCardinality(String),
     revision Int64,

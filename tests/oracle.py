@@ -36,6 +36,7 @@ _CONFIG = Path(__file__).resolve().parents[1] / "config"
 _TAIPEI = timezone(timedelta(hours=8))
 _MILLION = 1_000_000
 _LARGEST = 10**18 - 1
+_MOST = 10**9
 # Before the first session; the window never reaches it.
 _NEVER = -(10**9)
 _CONTROL = {"MARKER", "BEAT", "GAP", "CONNECTION"}
@@ -148,7 +149,7 @@ class _Log:
         self.places: list[tuple[str, str, str]] = []
         self.voids: set[str] = set()
         self.claims: list[dict[str, str]] = []
-        self.reports: dict[tuple[str, ...], int] = {}
+        self.reports: dict[tuple[Any, ...], int] = {}
         # What any report or fill of an order told first.
         self.seqnos: dict[tuple[str, str, str], str] = {}
         self.custom: dict[tuple[str, str, str], str] = {}
@@ -208,20 +209,23 @@ class _Log:
         ts = _time(status["exchange_ts"])
         if order["action"] not in {"Buy", "Sell"}:
             raise _Bad("dead_letters")
-        for where, name in ((order, "quantity"), (status, "cancel_quantity"), (status, "order_quantity")):
-            _shares(market, order.get("order_lot") or "", _count(where.get(name) or 0))
-        _money(order["price"])
+        counts = (_count(order["quantity"]), _count(status.get("cancel_quantity") or 0))
+        _shares(market, order.get("order_lot") or "", sum(counts))
+        # Of a report that names no order, the content says too little, so its receipt decides where it has one.
+        name, receipt = order_id or seqno, payload.get("event_id") or ""
         content = (
-            account, seqno or order_id, operation["op_type"], str(ts), operation["op_code"],
-            str(status.get("order_quantity") or 0), str(status.get("cancel_quantity") or 0),
+            account, name or (payload["contract"]["code"], order["action"]), operation["op_type"], operation["op_code"], ts, *counts,
+            _money(order["price"]), status.get("modified_price") or 0, status.get("order_quantity") or 0,
         )  # fmt: skip
-        receipt = payload.get("event_id") or ""
-        identity = (account, receipt) if receipt else content
-        if self.reports.get(identity, _NEVER) >= self.oldest(account):
+        known = [identity for identity in ((account, receipt), content) if self.reports.get(identity, _NEVER) >= self.oldest(account)]
+        if content in known and not name and receipt:
+            known.remove(content)
+        if known:
             return "duplicates"
         if ordinal(session_of(ts)) < self.oldest(account):
             raise _Bad("parked")
-        self.reports[identity] = ordinal(session_of(ts))
+        for identity in ((account, receipt), content) if receipt else (content,):
+            self.reports[identity] = ordinal(session_of(ts))
         self._know((account, session_of(ts), order_id or receipt), seqno, order.get("custom_field") or "")
         return "orders"
 
@@ -445,7 +449,7 @@ def _money(value: Any) -> int:
 
 def _count(value: Any) -> int:
     number = _number(value)
-    if number != int(number) or not 0 <= number <= _LARGEST:
+    if number != int(number) or not 0 <= number <= _MOST:
         raise _Bad("dead_letters")
     return int(number)
 

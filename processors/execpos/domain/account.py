@@ -9,7 +9,7 @@ import msgspec
 from execpos.domain import ids
 from execpos.domain.book import Book, Position
 from execpos.domain.events import FillEvent, Intent, OrderEvent
-from execpos.domain.orders import Order, after_fill, reported
+from execpos.domain.orders import Order, after_fill, restored
 from execpos.domain.rules import Rules
 from execpos.domain.undo import Undo
 
@@ -45,8 +45,8 @@ class Account:
         "market",
         "newest",
         "next_seq",
-        "order_by_seqno",
         "orders",
+        "orders_by_seqno",
         "receipts",
         "reports",
         "rules",
@@ -60,7 +60,7 @@ class Account:
         self.undo = undo
         self.book = Book(key, rules.cost_methods, rules.max_lots, undo, touched)
         self.orders: dict[str, Order] = {}
-        self.order_by_seqno: dict[tuple[str, str], str] = {}
+        self.orders_by_seqno: dict[tuple[str, str], tuple[str, ...]] = {}
         self.reports: dict[str, int] = {}
         self.fills: dict[str, FillEvent] = {}
         self.fills_of_order: dict[str, tuple[str, ...]] = {}
@@ -108,7 +108,7 @@ class Account:
         oldest = self.oldest_session()
         for order in [order for order in self.orders.values() if ids.session_ordinal(order.session) < oldest]:
             self.undo.drop(self.orders, order.order_key)
-            self.undo.drop(self.order_by_seqno, (order.session, order.seqno))
+            self.undo.drop(self.orders_by_seqno, (order.session, order.seqno))
         # Apart from the orders: a void that waits for its fill has no order.
         for order_key in [key for key in self.fills_of_order if ids.session_ordinal(ids.session_of(key)) < oldest]:
             self.undo.drop(self.fills_of_order, order_key)
@@ -145,11 +145,17 @@ class Account:
         """Remember an order as it is now."""
         self.undo.put(self.orders, order.order_key, order)
         if order.seqno:
-            self.undo.put(self.order_by_seqno, (order.session, order.seqno), order.order_key)
+            place = (order.session, order.seqno)
+            known = self.orders_by_seqno.get(place, ())
+            if order.order_key not in known:
+                self.undo.put(self.orders_by_seqno, place, _with(known, order.order_key))
 
-    def put_report(self, event_id: str, session: str) -> None:
-        """Remember that an order report was seen."""
-        self.undo.put(self.reports, event_id, ids.session_ordinal(session))
+    def put_report(self, event_id: str, content_key: str, session: str) -> None:
+        """Remember that an order report was accepted: its receipt if it had one, and its content."""
+        ordinal = ids.session_ordinal(session)
+        self.undo.put(self.reports, event_id, ordinal)
+        if content_key != event_id:
+            self.undo.put(self.reports, content_key, ordinal)
 
     def put_fill(self, fill: FillEvent) -> None:
         """Remember a fill as it is now; its first revision takes its place in the log."""
@@ -169,33 +175,24 @@ class Account:
         keys = []
         if intent.order_id:
             keys.append(ids.order_key(self.key, intent.session_id, intent.order_id))
-        if intent.seqno and (by_seqno := self.order_by_seqno.get((intent.session_id, intent.seqno))):
-            keys.append(by_seqno)
+        if intent.seqno:
+            keys += self.orders_by_seqno.get((intent.session_id, intent.seqno), ())
         return [self.orders[key] for key in dict.fromkeys(keys) if key in self.orders]
 
     # --- restore ----------------------------------------------------------------------------------------------------------------------
 
     def restore_order(self, event: OrderEvent) -> None:
         """Take an order event back from its topic, in the order in which they were written; fills are added by `restore_fills`."""
-        self.orders[event.order_key] = Order(
-            order_key=event.order_key,
-            session=event.session_id,
-            order_id=event.order_id,
-            seqno=event.seqno,
-            strategy_id=event.strategy_id,
-            intent_id=event.intent_id,
-            reported=reported(event),
-            quantity=event.quantity,
-            cancelled=event.cancelled,
-            price=event.price,
-            custom_field=event.custom_field,
-            revision=event.revision,
-            last=event,
-        )
+        self.orders[event.order_key] = restored(event, self.orders.get(event.order_key))
         if event.seqno:
-            self.order_by_seqno[event.session_id, event.seqno] = event.order_key
+            self._restore_seqno(event.session_id, event.seqno, event.order_key)
         if event.cause != "REATTRIBUTED":
-            self.reports[event.event_id] = ids.session_ordinal(event.session_id)
+            self.reports[event.event_id] = self.reports[event.content_key] = ids.session_ordinal(event.session_id)
+
+    def _restore_seqno(self, session: str, seqno: str, order_key: str) -> None:
+        known = self.orders_by_seqno.get((session, seqno), ())
+        if order_key not in known:
+            self.orders_by_seqno[session, seqno] = _with(known, order_key)
 
     def restore_fills(self, fills: list[FillEvent]) -> None:
         """Take back the newest revision of each fill, ordered by `fill_seq`: dedupe, sums of orders, and the entries of rows."""
@@ -229,10 +226,15 @@ class Account:
             order = msgspec.structs.replace(order, seqno=order.seqno or fill.seqno, custom_field=order.custom_field or fill.custom_field)
             self.orders[fill.order_key] = order
             if order.seqno:
-                self.order_by_seqno[order.session, order.seqno] = order.order_key
+                self._restore_seqno(order.session, order.seqno, order.order_key)
 
     def trim(self) -> None:
         """After a restore: bring the window to where the newest fill puts it. Nothing to undo."""
         self._forget_fills()
         self._forget_orders()
         self.undo.commit()
+
+
+def _with(known: tuple[str, ...], order_key: str) -> tuple[str, ...]:
+    """Return the orders of one seqno with one more; sorted, so that a restore, which meets them in another order, ends alike."""
+    return tuple(sorted((*known, order_key)))

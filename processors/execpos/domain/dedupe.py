@@ -1,4 +1,8 @@
-"""Whether a fill was seen before: by its receipt, and by its economic key. It counts only if neither was.
+"""Whether a fill or an order report was seen before: by its receipt, and by what it is about. It counts only if neither was.
+
+Only the receipt of the record that was accepted is remembered. A repeat under another receipt, as they come after a reset of the broker's
+numbering, writes nothing, so a receipt remembered from it would be forgotten by a restart, and a restored ledger would judge otherwise
+than a live one. What comes later under such a receipt is judged by its content, which decides as surely.
 
 The ticket's (ordno, seqno, match time) alone would merge two fills of one match and collide across days, so it is kept as an attribute and
 decides nothing (ADR 0004).
@@ -9,7 +13,7 @@ from typing import Literal
 
 from execpos.domain import ids
 from execpos.domain.account import Account
-from execpos.domain.normalize import Deal
+from execpos.domain.normalize import Deal, OrderReport
 from execpos.errors import Park
 
 Seen = Literal["new", "duplicate", "voided"]
@@ -39,6 +43,15 @@ def seen(account: Account, receipt: str, fill_id: str, content: bytes) -> Seen:
         what = f"fill {fill_id} came before as {known.side} {known.quantity} at {known.price} x 10^-6"
         raise Park("fill_conflict", what, disposition="conflict", fill_id=fill_id)
     return "duplicate"
+
+
+def report_seen(account: Account, report: OrderReport) -> bool:
+    """Tell whether an order report came before: with this receipt, or with this content under another receipt or none.
+
+    A report that names no order says too little for its content to prove it a repeat; where it has a receipt, that alone decides.
+    """
+    known = account.reports
+    return report.event_id in known or (report.content_key in known and (report.named or not report.receipt))
 
 
 def check_window(account: Account, deal: Deal, ingest_ts: int) -> int:

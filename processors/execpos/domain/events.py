@@ -47,6 +47,7 @@ class OrderEvent(msgspec.Struct, frozen=True):
     """What an order is after one accepted report. Topic exec.orders, key account."""
 
     event_id: str
+    content_key: str
     order_key: str
     account: str
     revision: int

@@ -4,107 +4,40 @@ Source of the shapes and traps: the broker's documentation and type stubs up to 
 Keys that are documented but were seen missing are optional here; a key that identity, money or time rests on is required.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from hashlib import blake2b
+from typing import Any, Literal
 
 import msgspec
 
-from execpos.domain import ids, money
+from execpos.domain import ids, money, payloads
 from execpos.domain.events import Market, Side
 from execpos.domain.instruments import Instruments
+from execpos.domain.payloads import Number, OrderPayload
 from execpos.errors import Park
 
 # A report outside these years (UTC, seconds) has a broken clock, or its time is not in seconds.
 _TS_MIN_S, _TS_MAX_S = 946_684_800, 4_102_444_800
 
+# In the broker's unit, so at most 10^12 shares: sums over millions of reports stay within a long.
+_QUANTITY_MAX = 1_000_000_000
+
 ORDER_KINDS = frozenset({"SORDER", "FORDER"})
 DEAL_KINDS = frozenset({"SDEAL", "FDEAL"})
 CATCHUP = "CATCHUP_"
 
-T = TypeVar("T")
-Number = int | float
-Text = str | None
-
-
-class _Operation(msgspec.Struct):
-    op_type: str
-    op_code: str
-    op_msg: Text = None
-
-
-class _Account(msgspec.Struct):
-    broker_id: str
-    account_id: str
-    account_type: Text = None
-
-
-class _Order(msgspec.Struct):
-    account: _Account
-    action: str
-    price: Number
-    quantity: Number
-    id: Text = None
-    seqno: Text = None
-    ordno: Text = None
-    order_type: Text = None
-    time_in_force: Text = None
-    price_type: Text = None
-    order_cond: Text = None
-    order_lot: Text = None
-    oc_type: Text = None
-    custom_field: Text = None
-    combo: bool | None = None
-
-
-class _Status(msgspec.Struct):
-    exchange_ts: Number
-    id: Text = None
-    modified_price: Number | None = None
-    cancel_quantity: Number | None = None
-    order_quantity: Number | None = None
-
-
-class _Contract(msgspec.Struct):
-    code: str
-    full_code: Text = None
-    security_type: Text = None
-
-
-class _OrderPayload(msgspec.Struct):
-    operation: _Operation
-    order: _Order
-    status: _Status
-    contract: _Contract
-    event_id: Text = None
-
-
-class _DealPayload(msgspec.Struct):
-    trade_id: str
-    exchange_seq: str
-    broker_id: str
-    account_id: str
-    action: str
-    code: str
-    price: Number
-    quantity: Number
-    ts: Number
-    event_id: Text = None
-    seqno: Text = None
-    ordno: Text = None
-    full_code: Text = None
-    security_type: Text = None
-    order_cond: Text = None
-    order_lot: Text = None
-    custom_field: Text = None
-    combo: bool | None = None
-
 
 class OrderReport(msgspec.Struct, frozen=True):
-    """One report on an order. Quantities in shares or contracts, price in 10⁻⁶, time in µs UTC."""
+    """One report on an order. Quantities in shares or contracts, price in 10⁻⁶, time in µs UTC.
+
+    `event_id` is the receipt, else `content_key`. `named` is false for a report that names no order, as an early reject.
+    """
 
     event_id: str
+    content_key: str
     receipt: str
+    named: bool
     market: Market
     order_id: str
     seqno: str
@@ -149,29 +82,6 @@ class Deal(msgspec.Struct, frozen=True):
     combo: bool
     exchange_ts: int
     session: str
-
-
-_decode_order = msgspec.json.Decoder(_OrderPayload).decode
-_decode_deal = msgspec.json.Decoder(_DealPayload).decode
-
-
-class DealHint(msgspec.Struct):
-    """What can be read of a deal that is otherwise broken: enough to know which key it would have moved."""
-
-    code: Text = None
-    full_code: Text = None
-    order_cond: Text = None
-
-
-_decode_hint = msgspec.json.Decoder(DealHint).decode
-
-
-def hint(payload: bytes) -> DealHint:
-    """Return what can be read of a broken deal; all fields None when nothing can."""
-    try:
-        return _decode_hint(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return DealHint()
 
 
 def account_parts(kind: str, payload: Mapping[str, Any]) -> tuple[str, str]:
@@ -228,73 +138,85 @@ def _signed_price(value: Number, where: str, *, may_be_negative: bool) -> int:
     return price
 
 
-# How the bridge sends a report that is too large to travel: its length and hash alone.
-_OVERSIZED = b'{"oversized":'
+def _quantity(value: Number | None, where: str) -> int:
+    quantity = money.whole(value or 0, where)
+    if quantity > _QUANTITY_MAX:
+        raise Park("bad_number", f"{where} is {value}, above {_QUANTITY_MAX}")
+    return quantity
 
 
-def _decoded(decode: Callable[[bytes], T], payload: bytes, what: str) -> T:
-    if payload.startswith(_OVERSIZED):
-        raise Park("oversized", f"{what}: larger than bridge.max_payload_bytes, so only its length and hash came")
-    try:
-        return decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Park("bad_payload", f"{what}: {error}") from error
+def _plain(value: Number) -> Number:
+    """Return a number that reads the same whether it came as 1 or as 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _content_key(name: str, raw: OrderPayload, price: int, quantity: int, cancelled: int, exchange_ts: int) -> str:
+    """Return 16 hex digits over what a report says of its order: the identity that it has besides its receipt.
+
+    In: what tells two operations on one order apart; the prices too, because futures are stamped in whole seconds and may be changed twice
+    in one. Out: what may differ between a callback and the record of it (optional words, ordno, the broker's text). Of a million reports
+    in one window, any two meet by chance with odds of 1 to 37 million.
+    """
+    op_type, op_code = raw.operation.op_type, raw.operation.op_code
+    modified, left = raw.status.modified_price, raw.status.order_quantity
+    numbers = f"{exchange_ts}|{price}|{_plain(modified) if modified else 0}|{quantity}|{cancelled}|{_plain(left) if left else 0}"
+    # With their lengths before them, no two lists of texts read alike.
+    told = f"{numbers}|{len(name)}|{len(op_type)}|{name}{op_type}{op_code}"
+    return blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def order_report(market: Market, payload: bytes, env: str, account: str, instruments: Instruments) -> OrderReport:
     """Return the canonical report of an SORDER or FORDER payload.
 
     Raises:
-        Park: not JSON, a required field missing or of the wrong type (`bad_payload`), a number that cannot be (`bad_number`), an
+        Park: not JSON, a required field missing, too long or of the wrong type (`bad_payload`), a number that cannot be (`bad_number`), an
             unknown lot (`unknown_order_lot`), or another account than the record's (`wrong_account`).
     """
-    raw = _decoded(_decode_order, payload, f"{market}ORDER")
+    raw = payloads.read(payloads.ORDERS, payload, f"{market}ORDER")
     order, status, operation = raw.order, raw.status, raw.operation
     _check_account(env, market, order.account.broker_id, order.account.account_id, account)
     lot = order.order_lot or ""
-
-    def units(value: Number | None, where: str) -> int:
-        count = money.whole(value or 0, where)
-        return count if market == "F" else instruments.shares(lot, count)
-
-    op_type, op_code = operation.op_type, operation.op_code
-    cancelled = units(status.cancel_quantity, "status.cancel_quantity")
+    # Shares in a unit of the report; the lot is checked whatever the quantities are.
+    size = 1 if market == "F" else instruments.shares(lot, 1)
+    quantity = _quantity(order.quantity, "order.quantity")
+    cancelled = _quantity(status.cancel_quantity, "status.cancel_quantity")
     # A combo's net price may be negative; a modified price counts only where the report gives one.
-    price = _signed_price(order.price, "order.price", may_be_negative=order.combo is True)
-    if op_type == "UpdatePrice" and op_code == "00" and status.modified_price:
+    price = placed = _signed_price(order.price, "order.price", may_be_negative=order.combo is True)
+    if operation.op_type == "UpdatePrice" and operation.op_code == "00" and status.modified_price:
         price = _signed_price(status.modified_price, "status.modified_price", may_be_negative=order.combo is True)
     exchange_ts = _time_us(status.exchange_ts, "status.exchange_ts")
-    order_id = order.id or status.id or ""
-    receipt = raw.event_id or ""
-    session = ids.session_id(exchange_ts)
-    # Without a receipt the report's own content is its identity: the same content again is the same report.
-    event_id = receipt or ids.join(
-        session, order.seqno or order_id, op_type, str(exchange_ts), op_code, str(status.order_quantity or 0), str(cancelled)
-    )
+    symbol = (raw.contract.full_code or raw.contract.code) if market == "F" else raw.contract.code
+    side = _side(order.action)
+    order_id, seqno, receipt = order.id or status.id or "", order.seqno or "", raw.event_id or ""
+    named = order_id or seqno
+    content_key = _content_key(named or f"{symbol} {side}", raw, placed, quantity, cancelled, exchange_ts)
+    event_id = receipt or content_key
     return OrderReport(
         event_id=event_id,
+        content_key=content_key,
         receipt=receipt,
+        named=bool(named),
         market=market,
         order_id=order_id or event_id,
-        seqno=order.seqno or "",
+        seqno=seqno,
         ordno=order.ordno or "",
-        op_type=op_type,
-        op_code=op_code,
+        op_type=operation.op_type,
+        op_code=operation.op_code,
         op_msg=operation.op_msg or "",
-        symbol=(raw.contract.full_code or raw.contract.code) if market == "F" else raw.contract.code,
+        symbol=symbol,
         security_type=raw.contract.security_type or "",
-        side=_side(order.action),
+        side=side,
         order_type=order.time_in_force or order.order_type or "",
         price_type=order.price_type or "",
         order_cond=order.order_cond or "",
         order_lot=lot,
         oc_type=order.oc_type or "",
         price=price,
-        quantity=units(order.quantity, "order.quantity"),
-        cancel_quantity=cancelled,
+        quantity=quantity * size,
+        cancel_quantity=cancelled * size,
         custom_field=order.custom_field or "",
         exchange_ts=exchange_ts,
-        session=session,
+        session=ids.session_id(exchange_ts),
     )
 
 
@@ -302,10 +224,10 @@ def deal(market: Market, payload: bytes, env: str, account: str) -> Deal:
     """Return the canonical report of an SDEAL or FDEAL payload; the quantity is still in the broker's lots.
 
     Raises:
-        Park: not JSON, a required field missing, empty or of the wrong type (`bad_payload`), a number that cannot be (`bad_number`),
-            or another account than the record's (`wrong_account`).
+        Park: not JSON, a required field missing, empty, too long or of the wrong type (`bad_payload`), a number that cannot be
+            (`bad_number`), or another account than the record's (`wrong_account`).
     """
-    raw = _decoded(_decode_deal, payload, f"{market}DEAL")
+    raw = payloads.read(payloads.DEALS, payload, f"{market}DEAL")
     _check_account(env, market, raw.broker_id, raw.account_id, account)
     if not raw.trade_id or not raw.exchange_seq:
         raise Park("bad_payload", f"{market}DEAL: trade_id or exchange_seq is empty, so the fill has no identity")
@@ -328,7 +250,7 @@ def deal(market: Market, payload: bytes, env: str, account: str) -> Deal:
         order_cond=raw.order_cond or "",
         order_lot=raw.order_lot or "",
         price=_signed_price(raw.price, "price", may_be_negative=combo),
-        reported_quantity=_positive(money.whole(raw.quantity, "quantity"), "quantity"),
+        reported_quantity=_positive(_quantity(raw.quantity, "quantity"), "quantity"),
         custom_field=raw.custom_field or "",
         combo=combo,
         exchange_ts=exchange_ts,

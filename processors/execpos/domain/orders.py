@@ -54,7 +54,8 @@ TRANSITIONS: dict[tuple[Reported, Operation], Reported] = {
 class Order(msgspec.Struct, frozen=True):
     """An order now. Quantities in shares or contracts; amounts in 10⁻⁶, multiplier included.
 
-    `quantity` is what was ordered, 0 while no report told; `cancelled` sums what successful operations took away. The sums over fills
+    `quantity` is what was ordered, 0 while no report told; `cancelled` sums what successful operations took away; `price_ts` is the
+    broker's time of the successful operation that told the price, so that an older one that comes late leaves it. The sums over fills
     (`cum_*`, `fee`, `tax`) count fills that stand; fees are computed on the cumulative amount, so each fill bears the difference.
     """
 
@@ -68,6 +69,7 @@ class Order(msgspec.Struct, frozen=True):
     quantity: int = 0
     cancelled: int = 0
     price: int = 0
+    price_ts: int = 0
     custom_field: str = ""
     revision: int = 0
     cum_filled: int = 0
@@ -113,21 +115,35 @@ def new_order(account: str, session: str, order_id: str, seqno: str, strategy_id
 def after_report(order: Order, report: OrderReport) -> Order:
     """Return `order` after one report that was not seen before."""
     what = operation(report.op_type, report.op_code)
-    succeeded = what in {"NEW_OK", "CANCEL_OK", "UPDATE_OK"}
-    quantity = order.quantity
-    if what == "NEW_OK" or not quantity:
-        # Reports after the first may carry a reduced quantity; the New one is the order as it was placed.
+    succeeded = what in _SUCCESSES
+    quantity, cancelled, price, price_ts = order.quantity, order.cancelled, order.price, order.price_ts
+    if succeeded:
+        # Reports after the New may carry a reduced quantity and none a larger one, so the largest is the order as it was placed, in
+        # whatever order they come. Before the first success there may be a word of a failed operation, which counts for less.
+        quantity = report.quantity if order.reported == "UNKNOWN" else max(quantity, report.quantity)
+        # A New takes nothing away, and an order is cancelled once.
+        if what == "UPDATE_OK" or (what == "CANCEL_OK" and order.reported != "CANCELLED"):
+            cancelled += report.cancel_quantity
+    elif not quantity:
         quantity = report.quantity
+    if succeeded and report.exchange_ts >= price_ts:
+        price, price_ts = report.price, report.exchange_ts
+    elif not order.revision:
+        price = report.price
     return msgspec.structs.replace(
         order,
         reported=TRANSITIONS[order.reported, what],
         quantity=quantity,
-        cancelled=order.cancelled + (report.cancel_quantity if succeeded and what != "NEW_OK" else 0),
-        price=report.price if succeeded or not order.revision else order.price,
+        cancelled=cancelled,
+        price=price,
+        price_ts=price_ts,
         seqno=order.seqno or report.seqno,
         custom_field=order.custom_field or report.custom_field,
         revision=order.revision + 1,
     )
+
+
+_SUCCESSES = frozenset({"NEW_OK", "CANCEL_OK", "UPDATE_OK"})
 
 
 def after_fill(order: Order, quantity: int, amount: int, fee: int, tax: int) -> Order:
@@ -144,13 +160,31 @@ def after_fill(order: Order, quantity: int, amount: int, fee: int, tax: int) -> 
 _REPORTED: dict[str, Reported] = {name: name for name, _ in TRANSITIONS}
 
 
-def reported(event: OrderEvent) -> Reported:
-    """Return the state of the table that an order event carries.
+def restored(event: OrderEvent, before: Order | None) -> Order:
+    """Return the order that an event left behind, `before` being what the events before it did; without its fills.
 
     Raises:
-        ContractError: the event carries none.
+        ContractError: the event carries no state of the table.
     """
     state = _REPORTED.get(event.reported)
     if state is None:
         raise ContractError(f"order event {event.event_id} carries reported {event.reported!r}", hint="was it written by a newer version?")
-    return state
+    price_ts = before.price_ts if before else 0
+    if operation(event.op_type, event.op_code) in _SUCCESSES:
+        price_ts = max(price_ts, event.exchange_ts)
+    return Order(
+        order_key=event.order_key,
+        session=event.session_id,
+        order_id=event.order_id,
+        seqno=event.seqno,
+        strategy_id=event.strategy_id,
+        intent_id=event.intent_id,
+        reported=state,
+        quantity=event.quantity,
+        cancelled=event.cancelled,
+        price=event.price,
+        price_ts=price_ts,
+        custom_field=event.custom_field,
+        revision=event.revision,
+        last=event,
+    )

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from execpos.codecs.avro import Decoder
-from execpos.domain import ids, invariants
+from execpos.domain import ids, invariants, limits
 from execpos.domain.book import Source, state_of
 from execpos.domain.events import DeadLetter, Intent, RawExecEvent
-from execpos.domain.pipeline import Outcome
+from execpos.domain.pipeline import Outcome, parked
 from execpos.domain.rules import Rules
 from execpos.errors import Park
 from execpos.kafka.partitions import partition_for
@@ -135,23 +135,26 @@ class LedgerTask:
             raw = self._raw(message.value() or b"")
             if raw.account.encode() != message.key():
                 raise Park("wrong_account", f"the record's key is {message.key()!r}, its account {raw.account}")
+            if not 0 <= raw.ingest_ts <= limits.TS_US_MAX:
+                raise Park("bad_number", f"ingest_ts is {raw.ingest_ts}, not in the years 1970 to 2100")
         except Park as park:
             self._unreadable(state, message, source, park)
             return
+        bridge_id = limits.cut(raw.bridge_id, limits.WORD_CHARS_MAX)
         source = Source(
             source.topic,
             source.partition,
             source.offset,
             0,
             raw.ingest_ts,
-            raw.bridge_id,
+            bridge_id,
             raw.bridge_epoch,
             raw.bridge_seq,
             state.epoch,
             now,
         )
         outcome = state.pipeline.apply_raw(raw, source)
-        state.see_bridge(raw.account, raw.bridge_id, raw.bridge_epoch, raw.bridge_seq, raw.ingest_ts)
+        state.see_bridge(raw.account, bridge_id, raw.bridge_epoch, raw.bridge_seq, raw.ingest_ts)
         self._settle(state, message, outcome, raw.account, source)
 
     def _apply_intent(self, state: PartitionState, message: Message, now: int) -> None:
@@ -163,17 +166,19 @@ class LedgerTask:
                 raise Park("wrong_account", f"the intent's key is {message.key()!r}, its account {intent.account}")
         except Park as park:
             # An intent moves no quantity of the account, so nothing is marked.
-            self._settle(state, message, Outcome("dead_letter", park.reason, park.what), _account_of(message), source)
+            self._settle(state, message, parked(park, ""), _account_of(message), source)
             return
         outcome = state.pipeline.apply_intent(intent, source)
         self._settle(state, message, outcome, intent.account, source)
 
     def _source(self, state: PartitionState, message: Message, which: int, now: int) -> Source:
-        ingest_ts = message.timestamp()[1] * 1000
+        ingest_ts = _timestamp_us(message)
         return Source(message.topic(), message.partition(), message.offset(), which, ingest_ts, "", 0, 0, state.epoch, now)
 
     def _check_place(self, message: Message) -> None:
         key = message.key() or b""
+        if len(key) > limits.ACCOUNT_BYTES_MAX:
+            raise Park("wrong_account", f"a key of {len(key)} bytes names no account")
         expected = partition_for(key, self._partitions)
         if expected != message.partition():
             raise Park("wrong_partition", f"key {key!r} belongs on partition {expected}, not {message.partition()}")
@@ -181,12 +186,13 @@ class LedgerTask:
     def _unreadable(self, state: PartitionState, message: Message, source: Source, park: Park) -> None:
         account = _account_of(message)
         marked = state.pipeline.mark_account(account, source) if account and park.reason != "wrong_partition" else ""
-        self._settle(state, message, Outcome("dead_letter", park.reason, park.what, marked), account, source)
+        self._settle(state, message, parked(park, marked), account, source)
 
     def _settle(self, state: PartitionState, message: Message, outcome: Outcome, account: str, source: Source) -> None:
         self._pending[outcome.disposition] += 1
         if outcome.disposition in _STATE_CLASSES:
             return
+        key, value, missing = limits.kept(message.key() or b"", message.value() or b"")
         self._writer.dead_letter(
             DeadLetter(
                 source_topic=source.topic,
@@ -195,12 +201,12 @@ class LedgerTask:
                 source_topic_id=state.topics[source.input].topic_id,
                 disposition=outcome.disposition,
                 reason=outcome.reason,
-                detail=outcome.detail,
+                detail=outcome.detail + missing,
                 account=account,
                 position_key=outcome.position_key,
-                record_key=message.key() or b"",
-                record_value=message.value() or b"",
-                record_timestamp=message.timestamp()[1] * 1000,
+                record_key=key,
+                record_value=value,
+                record_timestamp=_timestamp_us(message),
                 ledger_epoch=state.epoch,
                 ts=source.now,
             )
@@ -215,8 +221,15 @@ class LedgerTask:
             self._writer.position(state.partition, state_of(position, topics, state.epoch))
 
 
+def _timestamp_us(message: Message) -> int:
+    """Return Kafka's time of a record, which its producer may have set to anything, within what a calendar reaches; 0 for none."""
+    return min(max(message.timestamp()[1], 0) * 1000, limits.TS_US_MAX)
+
+
 def _account_of(message: Message) -> str:
     """Return the account key that a record's key is, or nothing when it is none."""
+    if len(message.key() or b"") > limits.ACCOUNT_BYTES_MAX:
+        return ""
     try:
         key = (message.key() or b"").decode()
     except UnicodeDecodeError:

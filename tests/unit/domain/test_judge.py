@@ -12,7 +12,7 @@ import properties
 from execpos.domain import dedupe, ids, positions
 from execpos.domain.account import Account
 from execpos.domain.book import Book, Position, Source, entry_of
-from execpos.domain.events import FillEvent, Lot, PositionDelta
+from execpos.domain.events import FillEvent, Lot, OrderEvent, PositionDelta
 from execpos.domain.instruments import Instruments
 from execpos.domain.positions import Entry, Row
 from execpos.domain.undo import Undo
@@ -25,7 +25,7 @@ ORDER: Property = (properties.ends_the_same_in_any_order, properties.ORDER)
 ROLLBACK: Property = (properties.rolls_back_exactly, properties.CRASH)
 RESTORE: Property = (properties.restores_exactly, properties.CRASH)
 
-CLOSE_FIFO, CLAIM, PUT_FILL = positions._close_fifo, Account.claim, Account.put_fill
+CLOSE_FIFO, CLAIM, PUT_FILL, RESTORE_ORDER = positions._close_fifo, Account.claim, Account.put_fill, Account.restore_order
 
 
 def _close_newest_first(row: Row, taken: int) -> tuple[int, tuple[Lot, ...]]:
@@ -59,6 +59,11 @@ def _put_fill_without_receipt(account: Account, fill: FillEvent) -> None:
     account.receipts.pop(fill.broker_event_id, None)
 
 
+def _restore_order_without_content(account: Account, event: OrderEvent) -> None:
+    RESTORE_ORDER(account, event)
+    account.reports.pop(event.content_key)
+
+
 def _advance_without_base(book: Book, through_seq: int) -> None:
     for position in book:
         position.entries = [entry for entry in position.entries if entry.seq > through_seq]
@@ -70,6 +75,12 @@ FAULTS: dict[str, tuple[Property, Any, str, Any]] = {
     "the dedupe key has no session": (WINDOW, ids, "fill_id", _fill_id_of_any_day),
     "the digest has no quantity": (ORACLE, dedupe, "digest", lambda side, price, _: f"{side}{price}".encode()),
     "receipts are not remembered": (ORACLE, Account, "put_fill", _put_fill_without_receipt),
+    "an order report under another receipt is another": (
+        ORACLE,
+        dedupe,
+        "report_seen",
+        lambda account, report: report.event_id in account.reports,
+    ),
     "sessions follow UTC": (WINDOW, ids, "session_id", lambda ts_us: oracle.session_of(ts_us - 8 * 3_600_000_000)),
     "the window is one short": (WINDOW, Account, "oldest_session", lambda account: account.newest - account.rules.window_sessions + 1),
     "a moved fill goes to the end of its row": (ORACLE, Book, "_insert", _insert_at_the_end),
@@ -83,6 +94,7 @@ FAULTS: dict[str, tuple[Property, Any, str, Any]] = {
     "a rollback goes past the last commit": (ROLLBACK, Undo, "commit", lambda _: None),
     "a restore forgets waiting fills of its window": (RESTORE, Book, "replay", lambda *_: None),
     "a restore forgets orders": (RESTORE, Account, "restore_order", lambda *_: None),
+    "a restore forgets what order reports said": (RESTORE, Account, "restore_order", _restore_order_without_content),
     "a restore starts numbering anew": (RESTORE, Account, "restore_fills", lambda *_: None),
 }
 

@@ -14,9 +14,10 @@ STATES, OPERATIONS = get_args(Reported), get_args(Operation)
 PLACED = orders.new_order("e|S|b|a", "2026-05-21D", "x", "1", "UNASSIGNED", "")
 
 
-def told(op_type: str, op_code: str = "00", *, quantity: int = 10, cancelled: int = 0, price: int = 5) -> OrderReport:
+def told(op_type: str, op_code: str = "00", *, quantity: int = 10, cancelled: int = 0, price: int = 5, ts: int = 1) -> OrderReport:
     values: dict[str, Any] = dict.fromkeys(OrderReport.__struct_fields__, "")
     values |= {"op_type": op_type, "op_code": op_code, "quantity": quantity, "cancel_quantity": cancelled, "price": price}
+    values |= {"exchange_ts": ts}
     return OrderReport(**values)
 
 

@@ -140,14 +140,6 @@ def test_an_early_reject_without_an_order_id_is_an_order_of_its_own() -> None:
     assert (order(harness).order_id, order(harness).status) == ("o1", "REJECTED")
 
 
-def test_an_order_report_repeats_by_receipt_or_without_one_by_its_content() -> None:
-    same = report(ODD, "New", 5, "")
-
-    harness = book(report(ODD, "New", 5, "o1"), report(ODD, "Cancel", 5, "o1"), same, same, report(ODD, "Cancel", 5, ""))
-
-    assert classes(harness) == ["order", "duplicate", "order", "duplicate", "order"]
-
-
 def test_the_same_order_id_on_another_day_is_another_order() -> None:
     tomorrow = ODD._replace(session=2)
 
