@@ -26,6 +26,7 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=80),
     events.Side: st.sampled_from(["BUY", "SELL"]),
     events.Market: st.sampled_from(["S", "F"]),
+    tuple[str, ...]: st.lists(st.text(max_size=5), max_size=3).map(tuple),
     dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
 }
 

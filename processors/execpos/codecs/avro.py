@@ -147,7 +147,17 @@ class Decoder(Generic[T]):
 
 
 NESTED: dict[str, type[msgspec.Struct]] = {
-    cls.__name__: cls for cls in (events.Lot, events.InputPosition, events.PositionBase, events.BridgeProgress)
+    cls.__name__: cls
+    for cls in (
+        events.Lot,
+        events.InputPosition,
+        events.PositionBase,
+        events.BridgeProgress,
+        events.BrokerPositionRow,
+        events.BrokerLotRow,
+        events.BrokerOrderRow,
+        events.BrokerProfitRow,
+    )
 }
 """Record classes that stand inside others."""
 
@@ -160,5 +170,9 @@ RECORDS: tuple[type[msgspec.Struct], ...] = (
     events.PositionState,
     events.Progress,
     events.DeadLetter,
+    events.BridgeHeartbeat,
+    events.BrokerRequest,
+    events.BrokerSnapshot,
+    events.Mark,
 )
 """Every record class that is a topic's value."""

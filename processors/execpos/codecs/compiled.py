@@ -91,7 +91,7 @@ def encoder(schema: Schema) -> Callable[[Any], bytes]:
     """Return a function from a record of `schema` (attributes named as its fields) to its Avro body.
 
     Args:
-        schema: a parsed record schema of strings, integers, booleans, bytes, enums, string maps and arrays of such records.
+        schema: a parsed record schema of strings, integers, booleans, bytes, enums, string maps, and arrays of strings or of such records.
     """
     names: dict[str, Any] = {"small": _SMALL_LONGS, "long": long, "string_map": string_map, "array": array}
     parts = [_encoded(field, names) for field in schema["fields"]]
@@ -122,7 +122,7 @@ def _encoded(field: Schema, names: dict[str, Any]) -> str:
         names[table] = {symbol: long(number) for number, symbol in enumerate(schema["symbols"])}
         return f"{table}[{value}]"
     item = f"item_{field['name']}"
-    names[item] = encoder(schema["items"])
+    names[item] = text if schema["items"] == "string" else encoder(schema["items"])
     return f"array({item}, {value})"
 
 
@@ -158,6 +158,12 @@ def read_data(body: bytes, at: int) -> tuple[bytes, int]:
     if length < 0 or end > len(body):
         raise IndexError("a text goes on beyond the end")
     return body[at:end], end
+
+
+def read_text(body: bytes, at: int) -> tuple[str, int]:
+    """Return the string that begins at `at`, and where it ends."""
+    data, at = read_data(body, at)
+    return data.decode(), at
 
 
 def read_map(body: bytes, at: int) -> tuple[dict[str, str], int]:
@@ -259,5 +265,9 @@ def _decoded(name: str, field: Schema, names: dict[str, Any], nested: dict[str, 
             f"{name} = {table}[{name}]",
         ]
     item = f"item_{name}"
-    names[item] = decoder(schema["items"], nested[str(schema["items"]["name"]).rsplit(".", 1)[-1]], nested)
+    names[item] = (
+        read_text
+        if schema["items"] == "string"
+        else decoder(schema["items"], nested[str(schema["items"]["name"]).rsplit(".", 1)[-1]], nested)
+    )
     return [f"{name}, at = read_array({item}, body, at)"]

@@ -301,3 +301,145 @@ class DeadLetter(msgspec.Struct, frozen=True):
     record_timestamp: int
     ledger_epoch: int
     ts: int
+
+
+class BridgeHeartbeat(msgspec.Struct, frozen=True):
+    """How one bridge is, and for which account. Topic exec.heartbeats, key account; also the claim of a bridge on its name."""
+
+    account: str
+    bridge_id: str
+    bridge_epoch: int
+    incarnation: int
+    claim_id: str
+    kind: str
+    session: str
+    callbacks: int
+    last_callback_ts: int
+    captured: int
+    journaled_seq: int
+    published_seq: int
+    backlog_records: int
+    backlog_bytes: int
+    journal_error: str
+    publish_error: str
+    cache_health: str
+    cache_reasons: tuple[str, ...]
+    gaps: int
+    open_gaps: int
+    last_catchup_ts: int
+    remaining_accounting: int
+    remaining_orders: int
+    remaining_logins: int
+    suspended_until_ts: int
+    sdk_version: str
+    ts: int
+
+
+class BrokerRequest(msgspec.Struct, frozen=True):
+    """What to read from the broker. Topic exec.broker-requests, key account."""
+
+    request_id: str
+    account: str
+    what: tuple[str, ...]
+    reads: int
+    begin_date: int
+    end_date: int
+    requested_by: str
+    reason: str
+    expires_ts: int
+    ts: int
+
+
+class BrokerPositionRow(msgspec.Struct, frozen=True):
+    """One row of the broker's position list."""
+
+    symbol: str
+    order_cond: str
+    quantity: int
+    price: int
+    has_quantity_before: bool
+    quantity_before: int
+    last_price: int
+    pnl: int
+
+
+class BrokerLotRow(msgspec.Struct, frozen=True):
+    """One lot behind a row of the broker's position list."""
+
+    symbol: str
+    order_cond: str
+    quantity: int
+    cost: int
+    opened: str
+    ordno: str
+    fee: int
+
+
+class BrokerOrderRow(msgspec.Struct, frozen=True):
+    """One order as the broker's order list has it."""
+
+    order_id: str
+    seqno: str
+    ordno: str
+    symbol: str
+    action: str
+    status: str
+    order_cond: str
+    order_lot: str
+    price: int
+    quantity: int
+    filled: int
+    cancelled: int
+    deals: int
+
+
+class BrokerProfitRow(msgspec.Struct, frozen=True):
+    """One row of the broker's realized profit."""
+
+    symbol: str
+    order_cond: str
+    day: str
+    quantity: int
+    pnl: int
+    has_charges: bool
+    fee: int
+    tax: int
+
+
+class BrokerSnapshot(msgspec.Struct, frozen=True):
+    """One answer of the broker, between two markers. Topic exec.broker-snapshots, key account."""
+
+    request_id: str
+    account: str
+    what: str
+    read: int
+    reads: int
+    part: int
+    parts: int
+    outcome: str
+    detail: str
+    marker_before: str
+    marker_after: str
+    began_ts: int
+    ended_ts: int
+    records: int
+    positions: tuple[BrokerPositionRow, ...]
+    lots: tuple[BrokerLotRow, ...]
+    orders: tuple[BrokerOrderRow, ...]
+    profits: tuple[BrokerProfitRow, ...]
+    bridge_id: str
+    bridge_epoch: int
+    sdk_version: str
+    ts: int
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Last price of one symbol. Topic exec.marks, compacted, key env|market|symbol."""
+
+    env: str
+    market: Market
+    symbol: str
+    price: int
+    exchange_ts: int
+    ingest_ts: int
+    bridge_id: str

@@ -43,6 +43,11 @@ FeeQuality = Literal["ESTIMATED", "CONFIRMED"]
 BookName = Literal["cash", "margin", "short", "sbl", "emerging", "derivative"]
 SecurityType = Literal["STK", "ETF", "WRT", "FUT", "OPT"]
 CostMethod = Literal["average", "fifo"]
+HeartbeatKind = Literal["CLAIM", "BEAT", "CLOSED"]
+Session = Literal["new", "up", "recovering", "suspended", "down", "closed"]
+CacheHealth = Literal["Unknown", "Healthy", "Degraded"]
+BrokerRead = Literal["POSITIONS", "LOTS", "ORDERS", "PROFIT_LOSS", "CATCHUP"]
+BrokerOutcome = Literal["OK", "EXPIRED", "SUSPENDED", "BUDGET", "SESSION", "TIMEOUT", "REFUSED", "MALFORMED", "UNSUPPORTED", "FAILED"]
 Reason = Literal[
     "bad_framing",
     "unknown_schema",
@@ -84,6 +89,11 @@ WORDS: dict[str, tuple[str, ...]] = {
     "book": get_args(BookName),
     "security_type": get_args(SecurityType),
     "cost_method": get_args(CostMethod),
+    "heartbeat_kind": get_args(HeartbeatKind),
+    "session": get_args(Session),
+    "cache_health": get_args(CacheHealth),
+    "broker_read": get_args(BrokerRead),
+    "outcome": get_args(BrokerOutcome),
     "reasons": get_args(Reason),
 }
 """Name of a list, as in the contract -> its words, in the contract's order (qualities from best to worst)."""
