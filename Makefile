@@ -12,7 +12,7 @@ help: ## Show this help
 
 setup: $(STAMP) ## Create .venv with everything in it; quick when nothing changed
 
-$(STAMP): requirements.lock pyproject.toml deploy/setup.sh
+$(STAMP): requirements.lock requirements-shioaji.lock pyproject.toml deploy/setup.sh
 	@bash deploy/setup.sh $(VENV)
 	@touch $@
 
@@ -44,9 +44,12 @@ bench: setup ## Throughput and latency of this machine, as JSON
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
-lock: setup ## Resolve requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		--extra local --group dev pyproject.toml --output-file requirements.lock
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+BROKER := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["shioaji"], sep="\n")
+
+lock: setup ## Resolve the locks anew from pyproject.toml
+	@$(LOCK) --extra local --group dev pyproject.toml --output-file requirements.lock
+	@$(BIN)/python -c '$(BROKER)' | $(LOCK) --constraints requirements.lock --output-file requirements-shioaji.lock -
 
 clean: ## Remove what the targets made in the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .execpos
