@@ -253,7 +253,7 @@ def test_a_configuration_that_makes_no_day_is_refused_by_name(fields: dict[str, 
 
 def test_a_day_that_ran_out_of_order_numbers_says_so() -> None:
     simulator = Simulator(SimConfig(seed=1, start_us=START_US, events=2000))
-    simulator._numbers._seqno = 999_990
+    simulator._exchange._numbers.last = 999_990
 
     with pytest.raises(ConfigError, match="all its six-digit order numbers"):
         list(simulator.events())

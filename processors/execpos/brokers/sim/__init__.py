@@ -1,6 +1,7 @@
 """The simulated broker: a seeded trading day with Shioaji's callbacks, its own robot, its own account book.
 
-`SimConfig` says what the day is, `Simulator` makes it, `standard_workload` makes the one that everybody measures with.
+`SimConfig` says what the day is, `Simulator` makes it, `standard_workload` makes the one that everybody measures with. The live broker,
+which can be asked and whose link fails, is `venue.Venue`; `api.SimApi` on a link of `link` is a client of it (docs/simulator.md).
 """
 
 from execpos.brokers.sim.book import SimBook

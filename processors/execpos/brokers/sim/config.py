@@ -32,6 +32,7 @@ class Faults(msgspec.Struct, frozen=True):
         late: a deal is held back by 20 to 400 reports.
         reorder: a deal is overtaken by the next 1 to 8 reports.
         conflict: a deal comes again with another quantity (off unless asked for: it can have no right answer).
+        drop: a report never comes; its receipt is missing in the account's stream.
     """
 
     duplicate: float = 0.03
@@ -40,6 +41,7 @@ class Faults(msgspec.Struct, frozen=True):
     late: float = 0.01
     reorder: float = 0.03
     conflict: float = 0.0
+    drop: float = 0.0
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -72,6 +74,12 @@ class SimConfig(msgspec.Struct, frozen=True):
         odd_share: part of the stock orders in odd lots.
         margin_share: part of the stock orders bought on margin, and the same part sold short.
         reject_share: part of the orders refused before they have an id.
+        after_hours_odd_share: part of the odd lot orders that are after-hours ones (Odd).
+        market_order_share: part of the orders at the market's price and at once or not at all (MKT and IOC). One in eight of those of
+            futures
+            is a MKT and ROD order, which the exchange refuses with 9938.
+        async_failure_share: part of the orders that are accepted, and fail a little later.
+        bust_share: part of the fills that the broker takes back, without telling.
         working_max: most orders open at one time.
     """
 
@@ -90,6 +98,10 @@ class SimConfig(msgspec.Struct, frozen=True):
     odd_share: float = 0.2
     margin_share: float = 0.05
     reject_share: float = 0.01
+    after_hours_odd_share: float = 0.0
+    market_order_share: float = 0.0
+    async_failure_share: float = 0.0
+    bust_share: float = 0.0
     working_max: int = 60
     faults: Faults = Faults()
     attribution: Attribution = Attribution()
@@ -105,7 +117,7 @@ class SimConfig(msgspec.Struct, frozen=True):
         for name in ("step_us", "strategies", "stock_symbols", "futures_months", "working_max"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"simulator: {name} is {getattr(self, name)}", hint=f"{name} is a whole number of at least 1")
-        shares = [(name, getattr(self, name)) for name in ("deal_share", "odd_share", "margin_share", "reject_share")]
+        shares = [(name, getattr(self, name)) for name in self.__struct_fields__ if name.endswith("_share")]
         shares += [(f"faults.{name}", value) for name, value in msgspec.structs.asdict(self.faults).items()]
         shares += [(f"attribution.{name}", value) for name, value in msgspec.structs.asdict(self.attribution).items()]
         for name, value in shares:
@@ -122,6 +134,11 @@ class SimAccount(msgspec.Struct, frozen=True):
     market: Literal["S", "F"]
     broker_id: str
     account_id: str
+
+    @property
+    def key(self) -> str:
+        """The account in one word: market, broker and number."""
+        return f"{self.market}|{self.broker_id}|{self.account_id}"
 
 
 class SimIntent(msgspec.Struct, frozen=True):

@@ -52,11 +52,14 @@ def _digits(number: int, alphabet: str, width: int) -> str:
 
 
 class Numbers:
-    """Counters of one day. They begin at a place that depends on seed and start, so that two runs seldom meet."""
+    """Counters of one day. They begin at a place that depends on seed and start, so that two runs seldom meet.
+
+    `last` is the order number given out last, or the one before the first.
+    """
 
     def __init__(self, rng: Random) -> None:
         # At least nine tenths of the numbers are left, whatever the place.
-        self._seqno = rng.randrange(_SEQNO_FIRST, _SEQNO_FIRST + 90_000)
+        self.last = rng.randrange(_SEQNO_FIRST, _SEQNO_FIRST + 90_000)
         self._ordno = rng.randrange(36**4, 30 * 36**4)
         self._stock_seq = rng.randrange(1_000_000)
         self._futures_seq = rng.randrange(10_000_000)
@@ -68,10 +71,10 @@ class Numbers:
         Raises:
             ConfigError: the day has used them all.
         """
-        self._seqno += 1
-        if self._seqno >= _SEQNO_END:
+        self.last += 1
+        if self.last >= _SEQNO_END:
             raise ConfigError("the simulated day has used all its six-digit order numbers", hint="run fewer events, or start a new day")
-        return str(self._seqno)
+        return str(self.last)
 
     def ordno(self, *, futures: bool) -> str:
         """Return the next exchange order number: five characters, lower case for futures."""

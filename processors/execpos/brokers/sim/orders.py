@@ -7,6 +7,7 @@ from execpos.brokers.sim.market import Instrument
 
 BOOKS = {"Cash": "cash", "Netting": "cash", "MarginTrading": "margin", "ShortSelling": "short"}
 SHARES_PER_LOT = 1000
+ODD_LOTS = frozenset({"IntradayOdd", "Odd"})
 
 
 class Order:
@@ -18,6 +19,7 @@ class Order:
         "cond",
         "custom_field",
         "deals",
+        "failure",
         "filled",
         "held",
         "id",
@@ -27,12 +29,16 @@ class Order:
         "lot",
         "ordno",
         "place",
+        "placed_us",
         "price",
+        "price_type",
         "quantity",
         "reported",
         "seqno",
         "side",
         "strategy",
+        "time_in_force",
+        "trading_date",
         "web_id",
     )
 
@@ -47,6 +53,11 @@ class Order:
         self.seqno = self.id = self.ordno = self.custom_field = ""
         self.web_id = "137" if account.market == "S" else "Z"
         self.strategy = ""
+        self.price_type, self.time_in_force = "LMT", "ROD"
+        self.placed_us = 0
+        self.trading_date = ""
+        # Why it failed; empty for one that did not.
+        self.failure = ""
         self.filled = self.cancelled = self.deals = 0
         # Place in the list of working orders, so that it leaves at once.
         self.place = -1
@@ -63,20 +74,27 @@ class Order:
         return self.quantity - self.filled - self.cancelled
 
     @property
+    def unit(self) -> int:
+        """Shares or contracts in one of the order's quantity."""
+        return SHARES_PER_LOT if self.instrument.market == "S" and self.lot not in ODD_LOTS else 1
+
+    @property
     def book(self) -> str:
         """The broker's shelf that its fills go to."""
         return BOOKS[self.cond] if self.instrument.market == "S" else "derivative"
 
 
 class Fill:
-    """One match. `units` are shares or contracts, `price` hundredths."""
+    """One match. `units` are shares or contracts, `price` hundredths, `busted` one that the broker took back."""
 
-    __slots__ = ("exchange_seq", "order", "price", "receipts", "units")
+    __slots__ = ("at_us", "busted", "exchange_seq", "order", "price", "receipts", "units")
 
-    def __init__(self, order: Order, units: int, price: int, exchange_seq: str) -> None:
+    def __init__(self, order: Order, units: int, price: int, exchange_seq: str, at_us: int) -> None:
         self.order = order
         self.units = units
         self.price = price
         self.exchange_seq = exchange_seq
+        self.at_us = at_us
+        self.busted = False
         # Receipts under which it was delivered; none means nobody has seen it yet.
         self.receipts: set[str] = set()

@@ -1,7 +1,8 @@
 """Reports in the shapes of Shioaji 1.7.9's callbacks, as plain dictionaries.
 
 Field order, optional keys, numbers that are now whole and now fractional, microseconds for stocks and whole seconds for futures: all as
-documented. `order_quantity` of a change is what is still open after it (the documents leave that open after a partial fill).
+documented. The receipt (`event_id`) is left empty: the broker gives it when it sends the report. `order_quantity` of a change is what is
+still open after it (the documents leave that open after a partial fill).
 """
 
 from random import Random
@@ -66,7 +67,6 @@ def _contract(instrument: Instrument, rng: Random) -> dict[str, Any]:
 
 def order_report(
     order: Order,
-    event_id: str,
     at_us: int,
     rng: Random,
     *,
@@ -89,17 +89,17 @@ def order_report(
         "action": "Buy" if order.side > 0 else "Sell",
         "price": _number(order.price, rng),
         "quantity": order.quantity,
-        "order_type": "ROD",
+        "order_type": order.time_in_force,
     }
     if rng.random() < 0.5:
-        fields["time_in_force"] = "ROD"
-    fields["price_type"] = "LMT"
+        fields["time_in_force"] = order.time_in_force
+    fields["price_type"] = order.price_type
     if stock:
         fields |= {"order_cond": order.cond, "order_lot": order.lot, "custom_field": order.custom_field}
     else:
         fields |= {"market_type": market_type(at_us), "oc_type": "Auto", "subaccount": "", "combo": False}
     return {
-        "event_id": event_id,
+        "event_id": "",
         "operation": {"op_type": op_type, "op_code": op_code, "op_msg": op_msg},
         "order": fields,
         "status": {
@@ -114,12 +114,12 @@ def order_report(
     }
 
 
-def deal_report(order: Order, event_id: str, exchange_seq: str, quantity: int, price: int, at_us: int, rng: Random) -> dict[str, Any]:
+def deal_report(order: Order, exchange_seq: str, quantity: int, price: int, at_us: int, rng: Random) -> dict[str, Any]:
     """Return an SDEAL or FDEAL payload for the order's latest match."""
     instrument = order.instrument
     stock = instrument.market == "S"
     fields: dict[str, Any] = {
-        "event_id": event_id,
+        "event_id": "",
         "trade_id": order.id,
         "seqno": order.seqno,
         "ordno": order.ordno if stock else f"{order.ordno}{order.deals:03d}",

@@ -29,6 +29,7 @@ class Robot:
             known = instruments[0] if account.market == "S" else instruments[1]
             count = min(config.symbols_per_account or len(known), len(known))
             self._desks.append((account, rng.sample(known, count)))
+        self._open = self._desks
         # Net units by account, instrument and book.
         self._held: defaultdict[tuple[SimAccount, str, str], int] = defaultdict(int)
         share = config.attribution
@@ -37,9 +38,13 @@ class Robot:
         self._late = self._before + share.intent_late / total
         self._custom = self._late + share.custom_field / total
 
+    def markets(self, markets: str) -> None:
+        """Trade only for accounts of these markets from now on; with none of them, for all."""
+        self._open = [desk for desk in self._desks if desk[0].market in markets] or self._desks
+
     def order(self) -> Order:
         """Return the next order, without numbers and owner."""
-        account, known = self._desks[int(self._random() * len(self._desks))]
+        account, known = self._open[int(self._random() * len(self._open))]
         instrument = known[int(self._random() * len(known))]
         cond, lot = "Cash", "Common"
         if account.market == "S":
@@ -49,9 +54,10 @@ class Robot:
             elif drawn < 2 * self._config.margin_share:
                 cond = "ShortSelling"
             elif self._random() < self._config.odd_share:
-                lot = "IntradayOdd"
+                later = self._config.after_hours_odd_share
+                lot = "Odd" if later and self._random() < later else "IntradayOdd"
         order = Order(account, instrument, side=1, quantity=1, price=0, cond=cond, lot=lot)
-        most = 999 if lot == "IntradayOdd" else 10
+        most = 10 if lot == "Common" else 999
         order.quantity = 1 + int(self._random() * most)
         held = self._held[account, instrument.full_code, order.book]
         order.side = self._side(cond, held)

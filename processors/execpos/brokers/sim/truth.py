@@ -9,18 +9,26 @@ class SimFault(msgspec.Struct, frozen=True):
     """One fault or refusal.
 
     Attributes:
-        kind: duplicate, new_receipt, deal_before_order, late, reordered, conflict, stream_reset, early_reject or failed_operation.
-        at_us: when it was delivered, simulated time.
+        kind: of a report: duplicate, new_receipt, deal_before_order, late, reordered, conflict, drop, lost (sent while nobody was
+            connected),
+            stream_reset, early_reject, rejected, async_failure, failed_operation, bust; else the scheduled kind.
+        at_us: when it was delivered, or happened, simulated time.
         event_id: the receipt concerned.
         order_id: the order concerned; empty for one refused before it had an id.
         exchange_seq: the fill concerned, if any.
+        account: the account concerned, as `S|9A95|1000001`; empty for all.
+        trading_date: ISO date that tells an order id from the same one of another day.
+        detail: what exactly, in words.
     """
 
     kind: str
     at_us: int
-    event_id: str
+    event_id: str = ""
     order_id: str = ""
     exchange_seq: str = ""
+    account: str = ""
+    trading_date: str = ""
+    detail: str = ""
 
 
 class SimTruth(msgspec.Struct):
@@ -38,6 +46,10 @@ class SimTruth(msgspec.Struct):
         failed_operations: reports of a refused cancel or change, counted in order_reports too.
         deals_before_order: fills delivered before the first report of their order.
         intents: intents written.
+        matched: fills that happened, delivered or not.
+        dropped: reports that were never sent; in none of the counts above.
+        busts: fills that the broker took back.
+        lost: callbacks sent while nobody was there to take them; in the counts above.
         faults: each fault, in delivery order.
     """
 
@@ -52,6 +64,10 @@ class SimTruth(msgspec.Struct):
     failed_operations: int = 0
     deals_before_order: int = 0
     intents: int = 0
+    matched: int = 0
+    dropped: int = 0
+    busts: int = 0
+    lost: int = 0
     faults: list[SimFault] = msgspec.field(default_factory=list)
 
     @property
