@@ -8,9 +8,12 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from execpos.errors import DependencyError
+from execpos.kafka.client.cluster import KafkaCluster
+from execpos.kafka.client.config import KafkaSettings
+from execpos.kafka.ports import TopicPartition
 from execpos.local.kafka import Kafka
 from execpos.local.stack import Stack
-from local_tools import Clients, processes_on
+from local_tools import TOPIC, Clients, processes_on
 
 pytestmark = pytest.mark.stack
 
@@ -90,12 +93,16 @@ def test_records_ids_and_addresses_survive(stack: Stack, ending: str) -> None:
 
 def test_stopped_broker_comes_back_on_its_own_port_while_the_rest_goes_on(stack: Stack) -> None:
     address, registry = stack.kafka.bootstrap_servers, stack.registry.pid
+    cluster = KafkaCluster(KafkaSettings(address), "restart")
+    end = cluster.high_watermarks([TopicPartition(TOPIC, 0)], 60)[TopicPartition(TOPIC, 0)]
 
     stack.kafka.stop()
     stack.kafka.start(120)
 
     assert stack.kafka.bootstrap_servers == address
     assert stack.registry.pid == registry
+    # A client from before knows leaders of an older epoch, and finds the new ones by itself.
+    assert cluster.high_watermarks([TopicPartition(TOPIC, 0)], 60)[TopicPartition(TOPIC, 0)] >= end
     assert _clients(stack).read()[:3] == [b"1", b"2", b"3"]
 
 

@@ -1,5 +1,6 @@
 """A Kafka cluster reached through the client library."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -20,6 +21,20 @@ Answer = TypeVar("Answer")
 
 # Any: this part of the library exports its names without saying so to a type checker.
 _library: Any = admin
+
+# What a broker answers that is asked with an outdated idea of who leads a partition, as after a restart.
+_LEADER_MOVED = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._NOENT,  # noqa: SLF001 (a public name of the library: it found no leader)
+    }
+)
+
+# A new leader is elected within a fraction of a second.
+_LEADER_WAIT_S = 0.1
 
 
 def _made(make: Callable[[], Answer]) -> Answer:
@@ -128,6 +143,17 @@ class KafkaCluster:
     def _offsets(self, tps: Sequence[TopicPartition], spec: Any, deadline: Deadline) -> dict[TopicPartition, int]:
         if not tps:
             return {}
+        while True:
+            try:
+                return self._offsets_now(tps, spec, deadline)
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADER_MOVED or deadline.over():
+                    raise
+            # The library goes on asking with what it knows of a broker that has restarted since, unless it is made to look.
+            self._asked(lambda: self._admin.list_topics(timeout=deadline.remaining()), "find the leaders of partitions")
+            time.sleep(deadline.at_most(_LEADER_WAIT_S))
+
+    def _offsets_now(self, tps: Sequence[TopicPartition], spec: Any, deadline: Deadline) -> dict[TopicPartition, int]:
         wanted = {LibraryPartition(*tp): spec for tp in tps}
         # An open transaction must not hide what was committed after its first record.
         answers = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=deadline.remaining())
