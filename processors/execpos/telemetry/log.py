@@ -1,5 +1,6 @@
 """Structured logs: one JSON line an event on stderr, or a readable line on a terminal."""
 
+import contextlib
 import logging
 import sys
 from typing import Any
@@ -18,19 +19,25 @@ class Logger:
 
     def debug(self, event: LogEvent, **fields: object) -> None:
         """Write what only a developer wants to see."""
-        self._log.debug(event, **fields)
+        self._write(self._log.debug, event, fields)
 
     def info(self, event: LogEvent, **fields: object) -> None:
         """Write what an operator may want to know."""
-        self._log.info(event, **fields)
+        self._write(self._log.info, event, fields)
 
     def warning(self, event: LogEvent, **fields: object) -> None:
         """Write what an operator should look at when there is time."""
-        self._log.warning(event, **fields)
+        self._write(self._log.warning, event, fields)
 
     def error(self, event: LogEvent, **fields: object) -> None:
         """Write what an operator has to act on."""
-        self._log.error(event, **fields)
+        self._write(self._log.error, event, fields)
+
+    @staticmethod
+    def _write(write: Any, event: LogEvent, fields: dict[str, object]) -> None:
+        # A terminal that was closed, or a pipe whose reader has ended, must not end the work that was to be told of.
+        with contextlib.suppress(OSError, ValueError):
+            write(event, **fields)
 
 
 def configure(level: str = "INFO", *, json: bool | None = None) -> None:
