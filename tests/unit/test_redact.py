@@ -39,6 +39,19 @@ def test_what_only_looks_like_an_identity_number_stays(text: str) -> None:
     assert mask(text) == text
 
 
+BLOB = "MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQG"
+
+
+@pytest.mark.parametrize("blob", [BLOB, f"{BLOB}==", BLOB[:40], "0123456789abcdef" * 4, "eyJhbGciOiJIUzI1NiJ9_" * 3])
+def test_what_has_the_form_of_a_certificate_or_a_key_is_masked_in_any_text(blob: str) -> None:
+    assert mask(f"憑證 {blob} 無效") == f"憑證 {MASK} 無效"
+    assert mask(blob) == MASK
+
+
+def test_a_shorter_run_of_letters_and_digits_stays() -> None:
+    assert mask(f"v1:SO:{'A' * 39}:4") == f"v1:SO:{'A' * 39}:4"
+
+
 def planted() -> dict[str, Any]:
     return {
         "event_id": f"v1:{NATIONAL}",

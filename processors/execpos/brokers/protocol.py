@@ -218,6 +218,13 @@ class Broker(ReportSource, Protocol):
         """
         ...
 
+    def private_words(self) -> Collection[str]:
+        """Return what names the persons of the login: id numbers and names. Does not block; call it after `connect`, and after a new login.
+
+        They are for taking them out of everything that leaves memory, and for nothing else.
+        """
+        ...
+
     def set_connection_callback(self, callback: ConnectionCallback) -> None:
         """Register the one receiver of what happens to the link. Call it before `start`."""
         ...

@@ -1,9 +1,9 @@
 """Takes personal data out of a broker's report, by a list of what may pass.
 
 What stands on the list passes. What does not is kept as far as it cannot be personal: names of fields, numbers, truth values, null; its
-text is replaced by its length. Fields that hold persons or secrets are emptied wherever they stand, and a national or resident id number
-is masked in whatever text it stands. The report is also made plain here: what the broker's library wraps becomes dictionaries, lists,
-text and numbers.
+text is replaced by its length. Fields that hold persons or secrets are emptied wherever they stand. A national or resident id number, and
+what has the form of a certificate, a token or a key, is masked in whatever text it stands. The report is also made plain here: what the
+broker's library wraps becomes dictionaries, lists, text and numbers.
 
 Pure, and it never raises, whatever it is given.
 """
@@ -52,6 +52,9 @@ _ID_SHAPE: Final = re.compile("(?=([A-Za-zＡ-Ｚａ-ｚ][A-Da-dＡ-Ｄａ-ｄ0-
 # Most texts are short or have no such run of digits, and this finds out soonest.
 _ID_LENGTH: Final = 10
 _ID_DIGITS: Final = re.compile("[0-9０-９]{8}")  # noqa: RUF001 (full-width on purpose)
+# Certificates, signatures, tokens and keys are long runs of base64 or hexadecimal digits; a broker's ids have 28 characters at most.
+_BLOB_LENGTH: Final = 40
+_BLOB: Final = re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}")
 # Place of a letter in this text + 10 is its number in the check sum.
 _ID_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVXYWZIO"
 
@@ -67,8 +70,12 @@ def _is_id(text: str) -> bool:
 
 
 def mask(text: str) -> str:
-    """Return `text` with every national and resident id number in it masked."""
-    if len(text) < _ID_LENGTH or _ID_DIGITS.search(text) is None:
+    """Return `text` with every national and resident id number in it masked, and every key, token or certificate."""
+    if len(text) < _ID_LENGTH:
+        return text
+    if len(text) >= _BLOB_LENGTH:
+        text = _BLOB.sub(MASK, text)
+    if _ID_DIGITS.search(text) is None:
         return text
     found = [match.start() for match in _ID_SHAPE.finditer(text) if _is_id(match.group(1))]
     if not found:

@@ -104,6 +104,9 @@ class ShioajiBroker:
     def session(self) -> SessionState:
         return self._session.state
 
+    def private_words(self) -> Collection[str]:
+        return self._session.persons
+
     def accounts(self) -> Sequence[BrokerAccount]:
         return self._session.accounts
 

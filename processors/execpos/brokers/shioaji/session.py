@@ -94,6 +94,8 @@ class Session:
         self._clocks = clocks
         self._wait_s = wait_s
         self._scrub = scrub
+        self.persons: frozenset[str] = frozenset()
+        """Id numbers and names of whom the accounts of the login belong to; they live in memory alone."""
         self._api: Api | None = None
         self._accounts: tuple[BrokerAccount, ...] = ()
         self._native: Mapping[BrokerAccount, Any] = {}
@@ -241,8 +243,9 @@ class Session:
                     raise
                 raise BrokerError(error.what, kind="refused", hint="check the key, and what it is allowed to") from None
         native = convert.accounts("accounts of the login", found)
-        for each in found:
-            self._scrub.learn((getattr(each, "person_id", ""), getattr(each, "username", "")))
+        words = [word for each in found for word in (getattr(each, "person_id", ""), getattr(each, "username", ""))]
+        self._scrub.learn(words)
+        self.persons = self.persons.union(word for word in words if type(word) is str and word)
         self._api, self._native = api, native
         self._plan.got_token(self._clocks.monotonic_us())
         self._link_down_us = 0
