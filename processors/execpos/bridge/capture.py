@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 
@@ -14,8 +14,14 @@ class OwnRecord(NamedTuple):
     marker_id: str = ""
 
 
+class CaughtUp(NamedTuple):
+    """A report that did not come by itself: it was asked for."""
+
+    report: Any
+
+
 Captured = tuple[int, int, Any, Any]
-"""UTC in ns, monotonic ns, state, and the report as the broker gave it or an `OwnRecord`."""
+"""UTC in ns, monotonic ns, state, and the report as the broker gave it, or an `OwnRecord`, or a `CaughtUp`."""
 
 
 class Capture:
@@ -45,6 +51,10 @@ class Capture:
         """Put a record of the bridge's own behind the reports taken so far. Does not block."""
         self.queue.put((self._wall_ns(), self._monotonic_ns(), kind, record))
 
+    def put_report(self, kind: str, report: Any) -> None:
+        """Put a report that was asked for, with its kind (`CATCHUP_SDEAL`…), behind those taken so far. Does not block or look at it."""
+        self.queue.put((self._wall_ns(), self._monotonic_ns(), kind, CaughtUp(report)))
+
     def beat(self, account: str) -> None:
         """Put a beat of one account on the queue: proof that everything before it has been handed over."""
         now_ns = self._wall_ns()
@@ -57,3 +67,23 @@ class Capture:
     def waiting(self) -> int:
         """Return how many records wait for the drain thread."""
         return self.queue.qsize()
+
+    def take(self, limit: int, timeout_s: float) -> list[Captured | None]:
+        """Return what waits, up to `limit`; wait up to `timeout_s` for the first. None stands for the end. The drain thread's."""
+        get = self.queue.get
+        try:
+            # Without a wait first: a wait of the queue costs two calls to the system even when something is there.
+            made = [get(block=False)]
+        except Empty:
+            if timeout_s <= 0:
+                return []
+            try:
+                made = [get(timeout=timeout_s)]
+            except Empty:
+                return []
+        try:
+            while len(made) < limit:
+                made.append(get(block=False))
+        except Empty:
+            pass
+        return made

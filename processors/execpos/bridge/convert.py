@@ -3,15 +3,24 @@
 import hashlib
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from execpos.bridge.capture import Captured, OwnRecord
+import orjson
+
+from execpos.bridge.capture import Captured, CaughtUp, OwnRecord
 from execpos.domain.events import Market, RawExecEvent
 from execpos.domain.ids import account_key
+from execpos.domain.private import PrivateWords
 from execpos.domain.redact import mask, redact
 
 # The largest payload that travels: topic exec.raw allows it with its frame, and dead letters allow 64 KiB more.
 PAYLOAD_BYTES_MAX = 256 * 1024
+
+CATCHUP: Final = "CATCHUP_"
+"""Stands before the kind of a report that was asked for."""
+
+_REPORT_KINDS = frozenset({"SORDER", "SDEAL", "FORDER", "FDEAL"})
+_OWN_KINDS = frozenset({"MARKER", "BEAT", "GAP", "CONNECTION"})
 
 # Longer than anything a broker has sent; a longer text is no id, and its place is in the payload alone.
 _ID_LENGTH_MAX = 256
@@ -20,7 +29,7 @@ _KIND_LENGTH_MAX = 40
 # Unknown names are for people to read; a flood of them would say nothing more.
 _UNKNOWN_NAMES_MAX = 1000
 
-# Made once: `json.dumps` with settings makes one for each call.
+# For what orjson does not write. Made once: `json.dumps` with settings makes one for each call.
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=True)
 
 
@@ -29,15 +38,32 @@ def payload_bytes(plain: dict[str, Any]) -> bytes:
 
     Half a surrogate pair, which UTF-8 cannot hold, is written as its JSON escape.
     """
+    # A tenth of the time of `json`, 5 µs a report. It writes NaN as null and refuses half pairs and numbers of more than 64 bits.
+    try:
+        made = orjson.dumps(plain)
+    except (orjson.JSONEncodeError, RecursionError):
+        made = b"null"
+    if b"null" not in made:
+        return made
     return _JSON.encode(plain).encode("utf-8", "backslashreplace")
 
 
-def _kind(state: Any) -> str:
-    """Return SORDER, SDEAL, FORDER, FDEAL, or what else the broker said, as text."""
-    value = state if type(state) is str else getattr(state, "value", None)
+def kind_of(state: Any) -> str:
+    """Return SORDER, SDEAL, FORDER, FDEAL, or what else the broker said, as text. Never raises.
+
+    A word that only the bridge itself may use comes back in brackets, so that no broker can put a marker into the stream.
+    """
+    value = state
+    if type(state) is not str:
+        try:
+            value = getattr(state, "value", None)
+        except Exception:  # noqa: BLE001 (a foreign object may raise anything)
+            value = None
     if type(value) is not str:
         return f"[{type(state).__name__}]"[:_KIND_LENGTH_MAX]
-    return _storable(mask(value[:_KIND_LENGTH_MAX]))
+    if value in _OWN_KINDS or value.startswith(CATCHUP):
+        return f"[{value}]"[:_KIND_LENGTH_MAX]
+    return value if value in _REPORT_KINDS else _storable(mask(value[: 4 * _KIND_LENGTH_MAX])[:_KIND_LENGTH_MAX])
 
 
 def _storable(text: str) -> str:
@@ -61,8 +87,18 @@ def account_of(env: str, kind: str, plain: dict[str, Any]) -> str:
     broker_id, account_id = _text(holder, "broker_id"), _text(holder, "account_id")
     if not broker_id or not account_id:
         broker_id = account_id = ""
-    market: Market = "F" if kind.startswith("F") else "S"
+    market: Market = "F" if kind.removeprefix(CATCHUP).startswith("F") else "S"
     return _account_key(env, market, broker_id, account_id)
+
+
+def plain_report(event: Any, private: PrivateWords) -> tuple[dict[str, Any], tuple[str, ...], bytes]:
+    """Return a report redacted, the names of its unknown fields, and the payload that it becomes. Never raises."""
+    plain, unknown = redact(event)
+    payload = payload_bytes(plain)
+    if private.may_be_in(payload):
+        plain, unknown = private.plain(plain), tuple(map(private.text, unknown))
+        payload = payload_bytes(plain)
+    return plain, unknown, payload
 
 
 class Converter:
@@ -74,18 +110,30 @@ class Converter:
         bridge_epoch: incarnation of this bridge; higher than any it had before.
         sdk_version: version of the broker's library.
         payload_bytes_max: a larger report travels as its length and hash.
+        first_seq: number of the first record.
+        private: words of the login's persons.
     """
 
     def __init__(
-        self, env: str, bridge_id: str, bridge_epoch: int, sdk_version: str, *, payload_bytes_max: int = PAYLOAD_BYTES_MAX
+        self,
+        env: str,
+        bridge_id: str,
+        bridge_epoch: int,
+        sdk_version: str,
+        *,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        first_seq: int = 1,
+        private: PrivateWords | None = None,
     ) -> None:
+        self._private = private or PrivateWords()
         self._env = env
         self._payload_bytes_max = payload_bytes_max
         self._bridge_id = bridge_id
         self._bridge_epoch = bridge_epoch
         self._sdk_version = sdk_version
-        self._seq = 0
+        self._seq = first_seq - 1
         self.callbacks = 0
+        """Reports of the broker, those that were asked for included."""
         self.oversized = 0
         self.unknown: dict[str, int] = {}
         """Dotted names of fields that are on no list, and how often each came."""
@@ -96,7 +144,7 @@ class Converter:
         if isinstance(event, OwnRecord):
             kind, account, payload, receipt, marker_id = str(state), event.account, event.payload, "", event.marker_id
         else:
-            kind, account, payload, receipt = self._report(state, event)
+            kind, account, payload, receipt = self._readable(state, event)
             marker_id = ""
         self._seq += 1
         return RawExecEvent(
@@ -114,14 +162,24 @@ class Converter:
             sdk_version=self._sdk_version,
         )
 
-    def _report(self, state: Any, event: Any) -> tuple[str, str, bytes, str]:
+    def _readable(self, state: Any, event: Any) -> tuple[str, str, bytes, str]:
+        """Return kind, account, payload and receipt, whatever comes."""
         self.callbacks += 1
-        kind = _kind(state)
-        plain, unknown = redact(event)
+        if isinstance(event, CaughtUp):
+            kind, event = f"{CATCHUP}{self._private.text(kind_of(state.removeprefix(CATCHUP)))}", event.report
+        else:
+            kind = self._private.text(kind_of(state))
+        try:
+            return self._report(kind, event)
+        except Exception as error:  # noqa: BLE001 (the last net: a report that nobody foresaw must not end the thread of all reports)
+            said = payload_bytes({"unconvertible": {"type": type(event).__name__, "error": type(error).__name__}})
+            return kind, account_of(self._env, kind, {}), said, ""
+
+    def _report(self, kind: str, event: Any) -> tuple[str, str, bytes, str]:
+        plain, unknown, payload = plain_report(event, self._private)
         for name in unknown:
             if name in self.unknown or len(self.unknown) < _UNKNOWN_NAMES_MAX:
                 self.unknown[name] = self.unknown.get(name, 0) + 1
-        payload = payload_bytes(plain)
         if len(payload) > self._payload_bytes_max:
             self.oversized += 1
             digest = hashlib.sha256(payload).hexdigest()

@@ -50,3 +50,22 @@ def latency(*, rate: float, seconds: float, seed: int, as_json: bool) -> None:
     from execpos.bench import latency as measured  # noqa: PLC0415 (`--help` must not pay for it)
 
     _show("Latency", measured.run(rate, seconds, seed), as_json=as_json)
+
+
+@bench.command()
+@click.option("--events", type=click.IntRange(1_000, 10_000_000), default=100_000, show_default=True, help="Callbacks to make.")
+@click.option("--rate", type=click.FloatRange(0, 100_000), default=10_000.0, show_default=True, help="Callbacks a second; 0: no limit.")
+@click.option(
+    "--fsync", type=click.Choice(["always", "interval_ms", "never"]), default="interval_ms", show_default=True, help="The journal's policy."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Which simulated day.")
+@json_option
+def callback(*, events: int, rate: float, fsync: str, seed: int, as_json: bool) -> None:
+    """Measure how long a callback holds up the broker's thread, with journal and publishing at work, and count what is lost.
+
+    With --json, one object goes to stdout: n, lost, p50_us, p99_us, p999_us, max_us, capture_delay_p50_us and the like, seconds,
+    sustained_per_s, cpu_us_per_callback, waiting_at_the_end, backlog_at_the_end, unacknowledged, fsync, rss_mb_peak, baseline, conditions.
+    """
+    from execpos.bench import callback as measured  # noqa: PLC0415 (`--help` must not pay for it)
+
+    _show("Callback", measured.run(events, rate, seed, fsync), as_json=as_json)
