@@ -71,7 +71,7 @@ def test_every_file_names_its_schema_and_nothing_else_lies_in_the_folder() -> No
     for name in FILES:
         file = SHIPPED / (name if (SHIPPED / name).exists() else name.replace(".yaml", ".example.yaml"))
         assert file.read_text(encoding="utf-8").startswith(f"# yaml-language-server: $schema={name.replace('.yaml', '.schema.json')}\n")
-    assert {file.suffix for file in SHIPPED.iterdir()} == {".yaml", ".json"}
+    assert {file.suffix or file.name for file in SHIPPED.iterdir()} == {".yaml", ".json", "scenarios"}
 
 
 def test_the_example_of_accounts_is_in_order(tmp_path: Path) -> None:
@@ -223,6 +223,18 @@ def test_a_mistake_in_a_file_is_named_by_line_key_and_what_is_allowed(tmp_path: 
             "execution.yaml:1: reconciliation.auto_correct.daily_notional_twd_per_account: 5000000 must not be above",
         ),
         ("reconciliation:\n  settle_s: 300\n", "execution.yaml:2: reconciliation.settle_s: 300.0 must be below"),
+        (
+            "bridge:\n  heartbeat_interval_s: 6\n",
+            "execution.yaml:2: bridge.heartbeat_interval_s: 6.0 must be at most half of halt.heartbeat_gap_s (10), or it halts",
+        ),
+        (
+            "bridge:\n  lease_s: 2\n  request_poll_ms: 600\n",
+            "execution.yaml:2: bridge.lease_s: 2.0 s must be at least four times bridge.request_poll_ms (600), or publishing stutters",
+        ),
+        (
+            "bridge:\n  journal:\n    retain_bytes: 1048576\n",
+            "execution.yaml:3: bridge.journal.retain_bytes: 1048576 must be 0 or at least bridge.journal.segment_bytes (67108864)",
+        ),
         ("ledger:\n  poll_ms: 501\n", "execution.yaml:2: ledger.poll_ms: 501 must not be above ledger.progress_interval_ms (500)"),
         ("halt:\n  progress_age_s: 0.9\n", "execution.yaml:2: halt.progress_age_s: 0.9 s must be at least twice"),
         ("attribution:\n  custom_field: mapped\n", "execution.yaml:1: attribution.custom_field_map: must not be empty"),

@@ -3,16 +3,22 @@
 It stands here because the simulator itself knows no Kafka; only a run of the simulator uses it.
 """
 
+import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError
 
-from execpos.brokers.sim.config import SimIntent
+from execpos.brokers.sim.config import SimAccount, SimIntent
 from execpos.codecs.avro import Encoder
 from execpos.domain.events import Intent
 from execpos.domain.ids import account_key, join, session_id
-from execpos.errors import DependencyError
+from execpos.errors import DependencyError, ExecposError
 from execpos.kafka.ports import IdempotentProducer, Message
+
+# How soon an intent is published after the simulated broker has it.
+_PUMP_S = 0.02
 
 
 def intent_record(env: str, intent: SimIntent) -> Intent:
@@ -84,3 +90,64 @@ class SimIntentWriter:
     def _check(self) -> None:
         if self._error is not None:
             raise DependencyError(f"Kafka refused an intent: {self._error.str()}", hint="fills stay as they are attributed now")
+
+
+class IntentPump:
+    """Publishes what the strategies of a simulated broker wrote down, those of before its own start too, on a thread of its own.
+
+    Intents that are there already are no harm: they are the same records.
+
+    Args:
+        fetch: returns the intents from a number on, as plain data; may raise while the simulated broker is away.
+        writer: publishes them.
+    """
+
+    def __init__(self, fetch: Callable[[int], Sequence[Mapping[str, Any]]], writer: SimIntentWriter) -> None:
+        self._fetch = fetch
+        self._writer = writer
+        self._next = 0
+        self._error: ExecposError | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="strategies", daemon=True)
+        self._thread.start()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many Kafka has."""
+        return self._writer.acknowledged
+
+    def finish(self, deadline_s: float) -> None:
+        """Publish the last ones and wait until all are acknowledged, until `deadline_s` (monotonic) at the latest.
+
+        Raises:
+            DependencyError: an intent was refused or is still on its way.
+        """
+        self._stopping.set()
+        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._writer.finish(deadline_s)
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(_PUMP_S):
+                self._pump()
+            self._pump()
+        except ExecposError as error:
+            self._error = error
+
+    def _pump(self) -> None:
+        try:
+            found = self._fetch(self._next)
+        except ExecposError:
+            raise
+        except Exception:  # noqa: BLE001 (a simulated broker that is away says so in many ways, and is asked again)
+            return
+        for fields in found:
+            self._writer(_intent_of(fields))
+            self._next += 1
+
+
+def _intent_of(fields: Mapping[str, Any]) -> SimIntent:
+    account = SimAccount(fields["market"], fields["broker_id"], fields["account_id"])
+    return SimIntent(account, fields["strategy_id"], fields["order_id"], fields["seqno"], fields["created_us"])

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from execpos.bridge.tail import Connect
     from execpos.codecs.registry import Schemas
     from execpos.kafka.client.cluster import KafkaCluster
     from execpos.recorder.options import Options
@@ -44,6 +45,24 @@ def schemas(settings: "Settings") -> "Schemas":
         return registry.schemas(settings.kafka.prefix)
     finally:
         registry.close()
+
+
+def wire(settings: "Settings", client_id: str) -> "Connect":
+    """Return what reaches Kafka and the registry; the answer of the registry is kept once it came. Any thread may call what is returned.
+
+    That raises DependencyError while the registry is away, and ContractError when it does not hold our schemas; Kafka itself is not asked.
+    """
+    from execpos.bridge.tail import Wire  # noqa: PLC0415 (`--help` must not pay for it)
+
+    made = cluster(settings, client_id)
+    known: list[Schemas] = []
+
+    def reach() -> Wire:
+        if not known:
+            known.append(schemas(settings))
+        return Wire(made, known[0].ids, known[0].writers)
+
+    return reach
 
 
 def recorder_options(settings: "Settings") -> "Options":

@@ -11,12 +11,14 @@ from execpos.errors import ExecposError
 
 # name -> (module in execpos.cli, attribute, one line of help); the help stands here so that `--help` imports no group.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "bridge": ("bridge", "bridge", "Look at the bridges and their journals."),
     "config": ("config", "config", "Check and show the configuration."),
     "demo": ("demo", "demo", "Run a simulated trading day through the whole pipeline and check the result."),
     "doctor": ("doctor", "doctor", "Check what this machine has and what it lacks."),
     "fold": ("fold", "fold", "Fold a file of broker callbacks into positions, without Kafka."),
     "positions": ("positions", "positions", "Show positions from the compacted topic."),
     "run": ("run", "run", "Run one component until it is interrupted."),
+    "sim": ("sim", "sim", "Record or serve the simulated broker."),
     "schemas": ("schemas", "schemas", "Register and check the Avro schemas."),
     "topics": ("topics", "topics", "Compare the topics with their contract, and create them."),
     "clickhouse": ("clickhouse", "clickhouse", "Create, watch and verify the warehouse."),

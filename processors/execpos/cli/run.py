@@ -1,7 +1,5 @@
 """`execpos run`: one component, until it is told to stop."""
 
-import random
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ from execpos.cli.config import config_option
 from execpos.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from execpos.bridge.service import Bridge, BridgeOptions
     from execpos.settings import Settings
 
 metrics_option = click.option(
@@ -80,17 +77,27 @@ def recorder(config_dir: Path | None, metrics_port: int | None) -> None:
 @run.command()
 @config_option
 @click.option(
+    "--broker",
+    type=click.Choice(["sim", "shioaji"]),
+    help="Whose reports: the simulated broker, or SinoPac through Shioaji (keys SHIOAJI_API_KEY and SHIOAJI_SECRET_KEY).",
+)
+@click.option("--scenario", help="Simulated broker: what it plays, a file or the name of a shipped one. [default: live-day]")
+@click.option("--connect", "address", help="Simulated broker: the one that `execpos sim serve` runs at this address.")
+@click.option(
     "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Publish this file of callbacks, then end."
 )
-@click.option("--sim", is_flag=True, help="Publish a day of the simulator.")
-@click.option("--rate", type=click.FloatRange(0.1, 100_000), default=100.0, show_default=True, help="Simulator: callbacks a second.")
-@click.option("--seconds", type=click.FloatRange(1), help="Simulator: end after so long; without it, never.")
-@click.option("--seed", type=int, help="Simulator: which day; a random one without it, named in the log.")
+@click.option("--sim", is_flag=True, help="Publish a simulated day without its broker: reports only, nothing can be asked.")
+@click.option("--rate", type=click.FloatRange(0.1, 100_000), default=100.0, show_default=True, help="With --sim: callbacks a second.")
+@click.option("--seconds", type=click.FloatRange(1), help="With --sim: end after so long; without it, never.")
+@click.option("--seed", type=int, help="Which simulated day; with --sim a random one without it, named in the log.")
 @metrics_option
 @json_option
 def bridge(
     *,
     config_dir: Path | None,
+    broker: str | None,
+    scenario: str | None,
+    address: str | None,
     path: Path | None,
     sim: bool,
     rate: float,
@@ -99,56 +106,23 @@ def bridge(
     metrics_port: int | None,
     as_json: bool,
 ) -> None:
-    """Publish a broker's callbacks to exec.raw: of a file, or of the simulator.
+    """Publish a broker's callbacks to exec.raw: of a login, of the simulated broker, or of a file.
 
-    With --json, one object goes to stdout at the end: callbacks, published, acknowledged, waiting, oversized, intents, unknown_fields.
+    What Kafka does not have yet is in the journal (bridge.journal.folder), and the next start publishes it. Exit status 7: another bridge
+    has this journal, or has claimed this name. With --json, one object goes to stdout at the end: callbacks, published, acknowledged,
+    waiting, backlog, oversized, parked, intents, gaps, open_gaps, heartbeats, marks, incarnation, epoch, unknown_fields.
     """
-    if (path is not None) == sim:
-        raise click.UsageError("give either --file FILE or --sim")
+    from execpos.cli.bridges import Choice, made  # noqa: PLC0415 (`--help` must not pay for it)
+
+    choice = Choice(path, sim, broker, scenario, address, rate, seconds, seed)
+    choice.check()
     settings = _start(config_dir, metrics_port)
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-    from execpos.bridge import service  # noqa: PLC0415 (as above)
+    from execpos.bridge.tuning import tune  # noqa: PLC0415 (as above)
 
-    options = service.BridgeOptions(
-        prefix=settings.kafka.prefix, bridge_id=settings.bridge.id, payload_bytes_max=settings.bridge.max_payload_bytes
-    )
-    if path is not None:
-        made = service.replay_bridge(
-            path, options, connect.cluster(settings, options.bridge_id), raw_schema_id=_ids(settings)["RawExecEvent"]
-        )
-    else:
-        made = _simulated(settings, options, rate, seconds, seed)
-    with connect.stopped_by_signals() as stop:
-        report = made.run(stop)
+    with connect.stopped_by_signals() as stop, made(settings, choice) as built:
+        tune()
+        report = built.run(stop)
     if as_json:
         print_json(msgspec.structs.asdict(report))
-
-
-def _ids(settings: "Settings") -> dict[str, int]:
-    return {record.__name__: schema_id for record, schema_id in connect.schemas(settings).ids.items()}
-
-
-def _simulated(settings: "Settings", options: "BridgeOptions", rate: float, seconds: float | None, seed: int | None) -> "Bridge":
-    from execpos.bridge import service  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.brokers.sim.config import SimConfig, start_within_session  # noqa: PLC0415 (as above)
-    from execpos.brokers.sim.day import Simulator  # noqa: PLC0415 (as above)
-
-    chosen = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    config = SimConfig(
-        seed=chosen,
-        # Without an end, hope for an hour; a run over the end of a session goes on in the next one.
-        start_us=start_within_session(time.time_ns() // 1000, round((seconds or 3600) * 1e6)),
-        step_us=max(1, round(1_000_000 / rate)),
-        events=None if seconds is None else max(1, round(rate * seconds)),
-    )
-    click.echo(f"simulated day of seed {chosen}", err=True)
-    ids = _ids(settings)
-    return service.sim_bridge(
-        Simulator(config),
-        options,
-        connect.cluster(settings, options.bridge_id),
-        raw_schema_id=ids["RawExecEvent"],
-        intent_schema_id=ids["Intent"],
-        paced=True,
-    )

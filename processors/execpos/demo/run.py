@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import clickhouse_connect
 
-from execpos.bridge.service import BridgeOptions, sim_bridge
+from execpos.bridge.made import sim_bridge
+from execpos.bridge.options import BridgeOptions
+from execpos.bridge.tail import Wire
 from execpos.brokers.sim.config import SimConfig, start_within_session
 from execpos.brokers.sim.day import Simulator
 from execpos.codecs.avro import Decoder
@@ -24,7 +26,7 @@ from execpos.codecs.registry import Registry, Schemas
 from execpos.demo import check
 from execpos.demo.observe import Observer
 from execpos.demo.sources import Topics, TopicSource, Warehouse
-from execpos.domain.events import Intent, PositionState, RawExecEvent
+from execpos.domain.events import PositionState
 from execpos.errors import DependencyError
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
@@ -150,14 +152,8 @@ class Demo:
         return self.report()
 
     def _trade(self, cluster: KafkaCluster, schemas: Schemas, observer: Observer) -> int:
-        bridge = sim_bridge(
-            self.simulator,
-            BridgeOptions(bridge_id="demo"),
-            cluster,
-            raw_schema_id=schemas.ids[RawExecEvent],
-            intent_schema_id=schemas.ids[Intent],
-            paced=True,
-        )
+        wire = Wire(cluster, schemas.ids, schemas.writers)
+        bridge = sim_bridge(self.simulator, BridgeOptions(bridge_id="demo"), self.options.data / "journal", wire, paced=True)
         failed: list[BaseException] = []
 
         def publish() -> None:

@@ -54,8 +54,29 @@ def problems(settings: Execution) -> Iterator[Problem]:
             f"{halt.progress_age_s} s must be at least twice ledger.progress_interval_ms ({ledger.progress_interval_ms}), "
             "or it halts in good health",
         )
+    yield from _bridge(settings)
     yield from _attribution(settings)
     yield from _reconciliation(settings)
+
+
+def _bridge(settings: Execution) -> Iterator[Problem]:
+    bridge, halt = settings.bridge, settings.halt
+    if halt.heartbeat_gap_s < 2 * bridge.heartbeat_interval_s:
+        yield Problem(
+            ("bridge", "heartbeat_interval_s"),
+            f"{bridge.heartbeat_interval_s} must be at most half of halt.heartbeat_gap_s ({halt.heartbeat_gap_s}), "
+            "or it halts in good health",
+        )
+    if bridge.lease_s * 1000 < 4 * bridge.request_poll_ms:
+        yield Problem(
+            ("bridge", "lease_s"),
+            f"{bridge.lease_s} s must be at least four times bridge.request_poll_ms ({bridge.request_poll_ms}), or publishing stutters",
+        )
+    if bridge.journal.retain_bytes and bridge.journal.retain_bytes < bridge.journal.segment_bytes:
+        yield Problem(
+            ("bridge", "journal", "retain_bytes"),
+            f"{bridge.journal.retain_bytes} must be 0 or at least bridge.journal.segment_bytes ({bridge.journal.segment_bytes})",
+        )
 
 
 def _attribution(settings: Execution) -> Iterator[Problem]:

@@ -71,6 +71,25 @@ class Ledger(Section):
     """After it the group gives the partitions of a dead process to others; above transaction_timeout_ms."""
 
 
+class Journal(Section):
+    """The bridge's memory on disk: every record before it is published, until Kafka has it."""
+
+    folder: Annotated[str, Field(min_length=1)] = ".execpos/journal"
+    """Folder of all journals, relative to where the bridge is started; each bridge and env has one of its own, as bridge-0/simulation."""
+    fsync: Literal["always", "interval_ms", "never"] = "interval_ms"
+    """always: on the disk before it is published; interval_ms: at most fsync_interval_ms later; never: when the system likes."""
+    fsync_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 50
+    """Time between two syncs, and between two notes of what Kafka has; what a machine without power may lose."""
+    segment_bytes: Annotated[int, Field(ge=1_048_576, le=4_294_967_296)] = 67_108_864
+    """A file that is larger is followed by a new one."""
+    segment_age_s: Seconds = 3600
+    """So is one that is older; only whole files are deleted."""
+    retain_hours: Annotated[float, Field(ge=0, le=8760)] = 72
+    """How long a file stays after Kafka has all of it."""
+    retain_bytes: Annotated[int, Field(ge=0, le=1_099_511_627_776)] = 4_294_967_296
+    """Such files together are not kept beyond this size. What Kafka does not have is never deleted."""
+
+
 class Bridge(Section):
     """The bridge to the broker."""
 
@@ -78,6 +97,25 @@ class Bridge(Section):
     """Name of this bridge; one per broker login."""
     max_payload_bytes: Annotated[int, Field(ge=1024, le=900_000)] = 262_144
     """Largest report that travels whole; of a larger one, its hash and its place in the journal."""
+    heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=10)] = 1
+    """Time between two beats, and two heartbeats, of an account."""
+    drain_timeout_s: Seconds = 60
+    """How long the end waits for Kafka; what it does not have by then stays in the journal."""
+    captured_alarm: Count = 100_000
+    """Reports in memory that are not in the journal yet, above which it is an alarm; nothing is ever dropped."""
+    marks_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 1
+    """Time between two marks of a symbol that is held."""
+    max_part_bytes: Annotated[int, Field(ge=16_384, le=900_000)] = 262_144
+    """Largest part of a broker's answer; a larger one travels in several."""
+    request_poll_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
+    """How late a request, or another bridge of the same name, is noticed at most."""
+    lease_s: Annotated[float, Field(ge=1, le=300)] = 5
+    """Publishing pauses when the last look for another bridge of the same name is older."""
+    answer_timeout_s: Annotated[float, Field(ge=1, le=120)] = 15
+    """Longest wait for one answer of the broker."""
+    budget_wait_s: Annotated[float, Field(ge=0, le=120)] = 10
+    """Longest wait of a read for its turn in the broker's budget."""
+    journal: Journal = Journal()
 
 
 class Positions(Section):

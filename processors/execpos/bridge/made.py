@@ -1,0 +1,59 @@
+"""Bridges of sources that are no login: a file of callbacks, or a day of the simulator without its broker."""
+
+from pathlib import Path
+
+from execpos.bridge.intents import SimIntentWriter
+from execpos.bridge.journal.journal import Journal
+from execpos.bridge.options import INTENTS_TOPIC, BridgeOptions
+from execpos.bridge.service import Bridge
+from execpos.bridge.tail import Connect, Wire
+from execpos.brokers.replay import ReplayBroker
+from execpos.brokers.sim.broker import SimBroker
+from execpos.brokers.sim.day import Simulator
+from execpos.codecs.avro import Encoder
+from execpos.domain.events import Intent
+
+
+def replay_bridge(path: Path, options: BridgeOptions, folder: Path, connect: Connect) -> Bridge:
+    """Return a bridge that publishes a file of callbacks, env `replay`. Reads and checks the whole file first.
+
+    Args:
+        path: the file.
+        options: how to run.
+        folder: of the journal.
+        connect: reaches Kafka and the registry.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ContractError: a line is no callback; its number is named.
+        Fenced, DependencyError: the journal, see `Journal.open`.
+    """
+    source = ReplayBroker(path)
+    return Bridge(options, source, Journal.open(folder, env=source.env, bridge_id=options.bridge_id), connect)
+
+
+def sim_bridge(simulator: Simulator, options: BridgeOptions, folder: Path, wire: Wire, *, paced: bool) -> Bridge:
+    """Return a bridge that publishes a simulated day and its strategies' intents, env `simulation`.
+
+    The simulator's `book` and `truth` are complete when `Bridge.run` has returned.
+
+    Args:
+        simulator: the day, not iterated yet.
+        options: how to run.
+        folder: of the journal.
+        wire: Kafka and the registry.
+        paced: in real time, or as fast as the machine can.
+
+    Raises:
+        Fenced, DependencyError: the journal, see `Journal.open`.
+    """
+    writer = intent_writer(options, wire)
+    source = SimBroker(simulator, writer, paced=paced)
+    journal = Journal.open(folder, env=source.env, bridge_id=options.bridge_id)
+    return Bridge(options, source, journal, lambda: wire, intents=writer)
+
+
+def intent_writer(options: BridgeOptions, wire: Wire) -> SimIntentWriter:
+    """Return what writes the intents of the simulator's strategies."""
+    producer = wire.cluster.idempotent_producer(f"{options.prefix}{SimBroker.env}.strategies.{options.bridge_id}")
+    return SimIntentWriter(producer, Encoder(Intent, wire.ids[Intent]), options.prefix + INTENTS_TOPIC, SimBroker.env)
