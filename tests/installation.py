@@ -76,6 +76,7 @@ class Installation:
             "EXECPOS_KAFKA__PREFIX": self.prefix,
             "EXECPOS_KAFKA__BOOTSTRAP_SERVERS": self.stack.kafka.bootstrap_servers,
             "EXECPOS_REGISTRY__URL": self.stack.registry.url,
+            "EXECPOS_BRIDGE__JOURNAL__FOLDER": str(self.folder / "journal"),
             "EXECPOS_LEDGER__SESSION_TIMEOUT_MS": str(round(SESSION_S * 1000)),
             "EXECPOS_LEDGER__TRANSACTION_TIMEOUT_MS": str(round(TRANSACTION_S * 1000)),
         }

@@ -42,6 +42,7 @@ class Desk:
         """Start the stack, then ledger and recorder."""
         self.ups.append(Up(self.folder / "data"))
         self.environ = {**os.environ, **self.ups[-1].ready()["settings"], "EXECPOS_ENV": "simulation"}
+        self.environ["EXECPOS_BRIDGE__JOURNAL__FOLDER"] = str(self.folder / "journal")
         self.execpos("topics", "apply", "--yes")
         self.execpos("schemas", "register")
         self.spawn("run", "recorder")

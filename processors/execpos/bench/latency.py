@@ -34,6 +34,7 @@ def _spawn(bench: Bench, *command: str) -> "subprocess.Popen[bytes]":
         "EXECPOS_ENV": "simulation",
         "EXECPOS_KAFKA__BOOTSTRAP_SERVERS": bench.bootstrap_servers,
         "EXECPOS_REGISTRY__URL": bench.registry_url,
+        "EXECPOS_BRIDGE__JOURNAL__FOLDER": str(bench.folder / "journal"),
         "PATH": "/usr/bin:/bin",
     }
     # S603: this program itself.

@@ -17,12 +17,13 @@ from execpos.local.stack import Stack
 
 
 class Bench(NamedTuple):
-    """A fresh installation."""
+    """A fresh installation; `folder` is for what else a measurement needs on disk."""
 
     bootstrap_servers: str
     registry_url: str
     cluster: KafkaCluster
     schemas: Schemas
+    folder: Path
 
 
 def schemas(registry_url: str) -> Schemas:
@@ -41,7 +42,7 @@ def bench_stack() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="execpos-bench-") as folder, Stack(Path(folder), clickhouse=False) as stack:
         cluster = KafkaCluster(KafkaSettings(stack.kafka.bootstrap_servers), "bench")
         apply(cluster, plan(cluster, ""))
-        yield Bench(stack.kafka.bootstrap_servers, stack.registry.url, cluster, schemas(stack.registry.url))
+        yield Bench(stack.kafka.bootstrap_servers, stack.registry.url, cluster, schemas(stack.registry.url), Path(folder))
 
 
 def conditions(workload: str, **more: Any) -> dict[str, Any]:
