@@ -16,6 +16,7 @@ from execpos.bridge.content import Contents, digest
 from execpos.bridge.convert import Converter
 from execpos.bridge.desk import DeskOptions
 from execpos.bridge.journal.journal import Journal
+from execpos.bridge.observed import Observed
 from execpos.brokers.protocol import BrokerTrade, CacheHealth
 from execpos.domain.events import RawExecEvent
 from execpos.domain.ids import session_id
@@ -248,6 +249,21 @@ def test_a_new_bridge_without_the_journal_puts_everything_again(tmp_path: Path) 
         broker.records = [("SDEAL", broker.deal(1))]
         with running(made(world, broker, tmp_path / folder)):
             wait_for("the baseline", partial(broker.called, "order_deal_records"))
+
+    assert caught(world) == ["o1", "o1"]
+
+
+def test_a_journal_that_cannot_be_read_back_costs_repeats_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Observed, now_us: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    world = World()
+    for number in (1, 2):
+        broker = ScriptedBroker()
+        broker.records = [("SDEAL", broker.deal(1))]
+        with running(made(world, broker, tmp_path)):
+            wait_for("the record", partial(_has_caught, world, number))
+        monkeypatch.setattr(Observed, "remember", fail)
 
     assert caught(world) == ["o1", "o1"]
 

@@ -195,9 +195,9 @@ class Desk:
         try:
             if self._log_in():
                 self.live.set()
-                if self._observed is not None:
-                    # Now, because reports come already; it may take seconds.
-                    self._observed.remember(self._wall_us())
+                if (observed := self._observed) is not None:
+                    # Now, because reports come already; it may take seconds. What is not learned is put once more, and that is all.
+                    self._guarded("remember", lambda: observed.remember(self._wall_us()))
                 while not self._stopping.is_set():
                     self._step()
         except ExecposError as error:
