@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from execpos.domain import ids, invariants, normalize
+from execpos.domain import ids, invariants, normalize, vocabulary
 from execpos.domain.account import Account
 from execpos.domain.book import Position, Source, state_of
 from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionDelta, PositionState, RawExecEvent
@@ -137,7 +137,7 @@ class Harness:
 
     def raw_event(self, kind: str, payload: Any, ingest_ts: int = 0) -> RawExecEvent:
         """Return the record of exec.raw for a callback: a payload as a dictionary, or as it is when it is bytes."""
-        callback = kind.removeprefix(normalize.CATCHUP)
+        callback = kind.removeprefix(vocabulary.CATCHUP)
         body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
         parts = normalize.account_parts(callback, payload) if isinstance(payload, Mapping) else ("9A95", "1234567")
         market: Any = "F" if callback.startswith("F") else "S"

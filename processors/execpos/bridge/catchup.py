@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from execpos.bridge.content import CATCHUP, Contents, digest
+from execpos.bridge.content import Contents, digest
 from execpos.bridge.convert import kind_of, plain_report
 from execpos.brokers.protocol import Broker, BrokerAccount, BrokerTrade
 from execpos.domain.private import PrivateWords
+from execpos.domain.vocabulary import CATCHUP
 
 Trigger = Literal["start", "reconnected", "session", "gap", "reset", "cache", "request", "schedule", "failed"]
 """Why records are asked for; a label of a metric."""

@@ -6,12 +6,7 @@ from hashlib import blake2b
 
 from execpos.domain.events import RawExecEvent
 from execpos.domain.ids import session_id
-
-CATCHUP = "CATCHUP_"
-"""Before the kind of a record that was asked for."""
-
-CALLBACK_KINDS = frozenset({"SORDER", "SDEAL", "FORDER", "FDEAL"})
-"""Kinds of reports that a broker's records may repeat."""
+from execpos.domain.vocabulary import CALLBACK_KINDS, CATCHUP
 
 # Sixteen bytes each and their place in the set: about 200 MB. Beyond it all are forgotten, which only costs repeats.
 _CONTENTS_MAX = 2_000_000

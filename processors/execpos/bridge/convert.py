@@ -3,7 +3,7 @@
 import hashlib
 import json
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -12,15 +12,10 @@ from execpos.domain.events import Market, RawExecEvent
 from execpos.domain.ids import account_key
 from execpos.domain.private import PrivateWords
 from execpos.domain.redact import mask, redact
+from execpos.domain.vocabulary import CALLBACK_KINDS, CATCHUP, CONTROL_KINDS
 
 # The largest payload that travels: topic exec.raw allows it with its frame, and dead letters allow 64 KiB more.
 PAYLOAD_BYTES_MAX = 256 * 1024
-
-CATCHUP: Final = "CATCHUP_"
-"""Stands before the kind of a report that was asked for."""
-
-_REPORT_KINDS = frozenset({"SORDER", "SDEAL", "FORDER", "FDEAL"})
-_OWN_KINDS = frozenset({"MARKER", "BEAT", "GAP", "CONNECTION"})
 
 # Longer than anything a broker has sent; a longer text is no id, and its place is in the payload alone.
 _ID_LENGTH_MAX = 256
@@ -61,9 +56,9 @@ def kind_of(state: Any) -> str:
             value = None
     if type(value) is not str:
         return f"[{type(state).__name__}]"[:_KIND_LENGTH_MAX]
-    if value in _OWN_KINDS or value.startswith(CATCHUP):
+    if value in CONTROL_KINDS or value.startswith(CATCHUP):
         return f"[{value}]"[:_KIND_LENGTH_MAX]
-    return value if value in _REPORT_KINDS else _storable(mask(value[: 4 * _KIND_LENGTH_MAX])[:_KIND_LENGTH_MAX])
+    return value if value in CALLBACK_KINDS else _storable(mask(value[: 4 * _KIND_LENGTH_MAX])[:_KIND_LENGTH_MAX])
 
 
 def _storable(text: str) -> str:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from execpos.bridge.content import CALLBACK_KINDS, CATCHUP, Contents
+from execpos.bridge.content import Contents
 from execpos.bridge.gaps import GapWatch, Hole
 from execpos.bridge.journal.files import Position
 from execpos.bridge.journal.journal import Journal
@@ -13,6 +13,7 @@ from execpos.codecs import framing
 from execpos.codecs.avro import Decoder
 from execpos.domain.events import RawExecEvent
 from execpos.domain.ids import session_id
+from execpos.domain.vocabulary import CALLBACK_KINDS, CATCHUP
 
 _STATE_KEY = "receipts"
 

@@ -16,6 +16,7 @@ from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionDelta, 
 from execpos.domain.pipeline import Outcome, Pipeline
 from execpos.domain.redact import redact
 from execpos.domain.rules import Rules
+from execpos.domain.vocabulary import CATCHUP
 from execpos.errors import ContractError
 
 ENV = "replay"
@@ -27,7 +28,6 @@ _CLASSES = {
     "parked": "parked",
     "dead_letter": "dead_letters",
 }
-_CALLBACKS = normalize.ORDER_KINDS | normalize.DEAL_KINDS
 
 
 class _Line(msgspec.Struct):
@@ -81,7 +81,7 @@ class Fold:
                 read = msgspec.json.decode(line, type=_Line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _bad_line(number, str(error), 'a callback is {"kind": "SDEAL", "payload": {...}} on one line') from error
-            callback = read.kind.removeprefix(normalize.CATCHUP)
+            callback = read.kind.removeprefix(CATCHUP)
             if callback in {"MARKER", "BEAT", "GAP", "CONNECTION"}:
                 raise _bad_line(number, f"{read.kind} is no callback of the broker", "leave such lines out")
             payload, _ = redact(read.payload)

@@ -15,6 +15,7 @@ from execpos.domain import ids, money, payloads
 from execpos.domain.events import Market, Side
 from execpos.domain.instruments import Instruments
 from execpos.domain.payloads import Number, OrderPayload
+from execpos.domain.vocabulary import ORDER_KINDS
 from execpos.errors import Park
 
 # A report outside these years (UTC, seconds) has a broken clock, or its time is not in seconds.
@@ -22,10 +23,6 @@ _TS_MIN_S, _TS_MAX_S = 946_684_800, 4_102_444_800
 
 # In the broker's unit, so at most 10^12 shares: sums over millions of reports stay within a long.
 _QUANTITY_MAX = 1_000_000_000
-
-ORDER_KINDS = frozenset({"SORDER", "FORDER"})
-DEAL_KINDS = frozenset({"SDEAL", "FDEAL"})
-CATCHUP = "CATCHUP_"
 
 
 class OrderReport(msgspec.Struct, frozen=True):

@@ -14,11 +14,10 @@ from execpos.domain.outcome import CONTROL, DUPLICATE, FILL, Class, Outcome, par
 from execpos.domain.reports import Reports
 from execpos.domain.rules import Rules
 from execpos.domain.undo import Undo
+from execpos.domain.vocabulary import CATCHUP, CONTROL_KINDS, DEAL_KINDS, ORDER_KINDS
 from execpos.errors import Park
 
 __all__ = ["Class", "Outcome", "Pipeline", "Sink", "check_intent", "parked"]
-
-_CONTROL_KINDS = frozenset({"MARKER", "BEAT", "GAP", "CONNECTION"})
 
 
 class Pipeline(Reports, Deals):
@@ -60,16 +59,16 @@ class Pipeline(Reports, Deals):
     def apply_raw(self, raw: RawExecEvent, source: Source) -> Outcome:
         """Apply one record of exec.raw and tell which class it is; never raises for a bad one."""
         kind = raw.kind
-        if kind in _CONTROL_KINDS:
+        if kind in CONTROL_KINDS:
             return CONTROL
-        catchup = kind.startswith(normalize.CATCHUP)
-        callback = kind[len(normalize.CATCHUP) :] if catchup else kind
+        catchup = kind.startswith(CATCHUP)
+        callback = kind[len(CATCHUP) :] if catchup else kind
         cause = "CATCHUP" if catchup else "CALLBACK"
         account = self.account(raw.account)
-        if callback in normalize.DEAL_KINDS:
+        if callback in DEAL_KINDS:
             return self._deal(account, callback, cause, raw, source)
         try:
-            if callback not in normalize.ORDER_KINDS:
+            if callback not in ORDER_KINDS:
                 raise Park("unknown_kind", f"kind is {kind!r}", disposition="parked")
             market = normalize.market_of(callback)
             report = normalize.order_report(market, raw.payload, raw.env, raw.account, self._rules.instruments)

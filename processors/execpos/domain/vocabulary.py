@@ -71,6 +71,21 @@ Reason = Literal[
     "bad_correction",
 ]
 
+ORDER_KINDS = frozenset({"SORDER", "FORDER"})
+"""Kinds of callbacks about an order."""
+
+DEAL_KINDS = frozenset({"SDEAL", "FDEAL"})
+"""Kinds of callbacks about a match."""
+
+CALLBACK_KINDS = ORDER_KINDS | DEAL_KINDS
+"""Kinds of a broker's reports."""
+
+CONTROL_KINDS = frozenset({"MARKER", "BEAT", "GAP", "CONNECTION"})
+"""Kinds that the bridge itself puts between the reports."""
+
+CATCHUP = "CATCHUP_"
+"""Stands before the kind of a report that was asked for."""
+
 WORDS: dict[str, tuple[str, ...]] = {
     "env": get_args(Env),
     "market": ("S", "F"),
