@@ -262,7 +262,7 @@ def simulator(events: int | None = 2000, step_us: int = 100) -> Simulator:
 
 
 def simulated(world: World, day: Simulator, folder: Path, *, paced: bool = False) -> Bridge:
-    return sim_bridge(day, options(), folder, world.connect(), paced=paced)
+    return sim_bridge(day, options(), folder, world.connect, paced=paced)
 
 
 def test_a_simulated_day_arrives_as_the_simulator_counted_it(world: World, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from execpos.bridge.intents import SimIntentWriter
 from execpos.bridge.journal.journal import Journal
+from execpos.bridge.journal.writer import JournalPolicy
 from execpos.bridge.options import INTENTS_TOPIC, BridgeOptions
 from execpos.bridge.service import Bridge
 from execpos.bridge.tail import Connect, Wire
@@ -14,7 +15,7 @@ from execpos.codecs.avro import Encoder
 from execpos.domain.events import Intent
 
 
-def replay_bridge(path: Path, options: BridgeOptions, folder: Path, connect: Connect) -> Bridge:
+def replay_bridge(path: Path, options: BridgeOptions, folder: Path, connect: Connect, policy: JournalPolicy | None = None) -> Bridge:
     """Return a bridge that publishes a file of callbacks, env `replay`. Reads and checks the whole file first.
 
     Args:
@@ -22,6 +23,7 @@ def replay_bridge(path: Path, options: BridgeOptions, folder: Path, connect: Con
         options: how to run.
         folder: of the journal.
         connect: reaches Kafka and the registry.
+        policy: of the journal.
 
     Raises:
         UsageError: the file cannot be read.
@@ -29,10 +31,12 @@ def replay_bridge(path: Path, options: BridgeOptions, folder: Path, connect: Con
         Fenced, DependencyError: the journal, see `Journal.open`.
     """
     source = ReplayBroker(path)
-    return Bridge(options, source, Journal.open(folder, env=source.env, bridge_id=options.bridge_id), connect)
+    return Bridge(options, source, Journal.open(folder, env=source.env, bridge_id=options.bridge_id, policy=policy), connect)
 
 
-def sim_bridge(simulator: Simulator, options: BridgeOptions, folder: Path, wire: Wire, *, paced: bool) -> Bridge:
+def sim_bridge(
+    simulator: Simulator, options: BridgeOptions, folder: Path, connect: Connect, *, paced: bool, policy: JournalPolicy | None = None
+) -> Bridge:
     """Return a bridge that publishes a simulated day and its strategies' intents, env `simulation`.
 
     The simulator's `book` and `truth` are complete when `Bridge.run` has returned.
@@ -41,16 +45,17 @@ def sim_bridge(simulator: Simulator, options: BridgeOptions, folder: Path, wire:
         simulator: the day, not iterated yet.
         options: how to run.
         folder: of the journal.
-        wire: Kafka and the registry.
+        connect: reaches Kafka and the registry; called at once, because intents do not go through the journal.
         paced: in real time, or as fast as the machine can.
+        policy: of the journal.
 
     Raises:
         Fenced, DependencyError: the journal, see `Journal.open`.
     """
-    writer = intent_writer(options, wire)
+    writer = intent_writer(options, connect())
     source = SimBroker(simulator, writer, paced=paced)
-    journal = Journal.open(folder, env=source.env, bridge_id=options.bridge_id)
-    return Bridge(options, source, journal, lambda: wire, intents=writer)
+    journal = Journal.open(folder, env=source.env, bridge_id=options.bridge_id, policy=policy)
+    return Bridge(options, source, journal, connect, intents=writer)
 
 
 def intent_writer(options: BridgeOptions, wire: Wire) -> SimIntentWriter:

@@ -118,17 +118,15 @@ def _journal(settings: "Settings", env: str) -> "Journal":
 
 
 def _replay(settings: "Settings", path: Path) -> "Bridge":
-    from execpos.bridge.service import Bridge  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.bridge.made import replay_bridge  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.brokers.replay import ReplayBroker  # noqa: PLC0415 (as above)
 
-    # Read and checked first: a bad file leaves nothing behind.
-    source = ReplayBroker(path)
-    return Bridge(options(settings), source, _journal(settings, source.env), connect.wire(settings, settings.bridge.id))
+    folder = folder_of(settings, ReplayBroker.env)
+    return replay_bridge(path, options(settings), folder, connect.wire(settings, settings.bridge.id), _policy(settings))
 
 
 def _day(settings: "Settings", choice: Choice) -> "Bridge":
-    from execpos.bridge.made import intent_writer  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.bridge.service import Bridge  # noqa: PLC0415 (as above)
+    from execpos.bridge.made import sim_bridge  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.brokers.sim.broker import SimBroker  # noqa: PLC0415 (as above)
     from execpos.brokers.sim.config import SimConfig, start_within_session  # noqa: PLC0415 (as above)
     from execpos.brokers.sim.day import Simulator  # noqa: PLC0415 (as above)
@@ -141,10 +139,8 @@ def _day(settings: "Settings", choice: Choice) -> "Bridge":
         step_us=max(1, round(1_000_000 / choice.rate)),
         events=None if seconds is None else max(1, round(choice.rate * seconds)),
     )
-    wire = connect.wire(settings, settings.bridge.id)
-    intents = intent_writer(options(settings), wire())
-    source = SimBroker(Simulator(config), intents, paced=True)
-    return Bridge(options(settings), source, _journal(settings, source.env), wire, intents=intents)
+    folder, wire = folder_of(settings, SimBroker.env), connect.wire(settings, settings.bridge.id)
+    return sim_bridge(Simulator(config), options(settings), folder, wire, paced=True, policy=_policy(settings))
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Demo:
 
     def _trade(self, cluster: KafkaCluster, schemas: Schemas, observer: Observer) -> int:
         wire = Wire(cluster, schemas.ids, schemas.writers)
-        bridge = sim_bridge(self.simulator, BridgeOptions(bridge_id="demo"), self.options.data / "journal", wire, paced=True)
+        bridge = sim_bridge(self.simulator, BridgeOptions(bridge_id="demo"), self.options.data / "journal", lambda: wire, paced=True)
         failed: list[BaseException] = []
 
         def publish() -> None:
