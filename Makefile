@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lint format test unit demo bench clean lock wheel
+.PHONY: help setup lint format test unit demo bench native clean lock wheel
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything in it; quick when nothing changed
 
-$(STAMP): requirements.lock requirements-shioaji.lock pyproject.toml deploy/setup.sh
+$(STAMP): requirements.lock requirements-shioaji.lock pyproject.toml deploy/setup.sh deploy/native.sh processors/execpos/codecs/_native.c
 	@bash deploy/setup.sh $(VENV)
 	@touch $@
 
@@ -41,6 +41,9 @@ bench: setup ## Throughput and latency of this machine, as JSON
 	@$(BIN)/execpos bench throughput --events 300000 --json
 	@$(BIN)/execpos bench latency --rate 100 --seconds 30 --json
 
+native: setup ## Compile the Avro codec, as setup does where it can; it changes no result
+	@bash deploy/native.sh $(VENV)
+
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
@@ -53,4 +56,5 @@ lock: setup ## Resolve the locks anew from pyproject.toml
 
 clean: ## Remove what the targets made in the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .execpos
+	@rm -f processors/execpos/codecs/_native*.so processors/execpos/codecs/_native*.so.new
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,3 +33,5 @@ if ! "${pip[@]}" --require-hashes --requirement requirements-shioaji.lock; then
   "${pip[@]}" 'shioaji>=1.7.6,<1.8'
 fi
 "${pip[@]}" --no-build-isolation --editable .
+# Without a compiler the same is done in Python.
+bash deploy/native.sh "$venv" || true

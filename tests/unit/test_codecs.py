@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execpos.codecs import framing
+from execpos.codecs import compiled, framing
 from execpos.codecs.avro import NESTED, RECORDS, Decoder, Encoder, expanded, schema_text
 from execpos.domain import events
 from execpos.errors import Park
@@ -26,9 +26,18 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=80),
     events.Side: st.sampled_from(["BUY", "SELL"]),
     events.Market: st.sampled_from(["S", "F"]),
+    tuple[int, ...]: st.lists(_LONG, max_size=3).map(tuple),
     tuple[str, ...]: st.lists(st.text(max_size=5), max_size=3).map(tuple),
     dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
 }
+
+
+@pytest.fixture(params=[False, True], ids=["python", "native"], autouse=True)
+def _codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test with the codec that is made in Python and, where it was built, with the one in C."""
+    if request.param and not compiled.NATIVE:
+        pytest.skip("the codec in C is not built here: `make native`")
+    monkeypatch.setattr(compiled, "NATIVE", request.param)
 
 
 def _strategy(record: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
@@ -99,6 +108,24 @@ def test_a_record_of_another_schema_version_is_resolved() -> None:
     assert decode(_written_as(other, {**msgspec.to_builtins(_intent()), "note": "unknown here"})) == _intent()
 
 
+def test_a_schema_that_the_registry_has_shortened_is_still_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    shortened = json.loads(schema_text(events.PositionState))
+    for field in shortened["fields"]:
+        if isinstance(field["type"], dict) and isinstance(field["type"].get("items"), dict):
+            field["type"]["items"].pop("namespace", None)
+            field.pop("doc", None)
+    decode = Decoder(events.PositionState, {7: json.dumps(shortened)})
+    monkeypatch.setattr(fastavro, "schemaless_reader", lambda *_: pytest.fail("read by the slow way"))
+    state = events.PositionState(**EMPTY_STATE)
+
+    assert decode(Encoder(events.PositionState, 7)(state)) == state
+
+
+EMPTY_STATE: dict[str, Any] = {
+    name: kind() if kind in {int, bool, str} else () for name, kind in typing.get_type_hints(events.PositionState).items()
+}
+
+
 def test_a_record_of_a_version_that_lacks_a_field_without_default_is_parked_not_guessed() -> None:
     other = _without_logical_types(json.loads(schema_text(events.Intent)))
     other["fields"] = [field for field in other["fields"] if field["name"] != "tags"]
@@ -108,6 +135,39 @@ def test_a_record_of_a_version_that_lacks_a_field_without_default_is_parked_not_
         decode(_written_as(other, msgspec.to_builtins(_intent())))
 
     assert raised.value.reason == "bad_avro"
+
+
+def test_a_number_that_reads_as_more_than_64_bits_is_parked() -> None:
+    decode = Decoder(events.Intent, {SCHEMA_ID: schema_text(events.Intent)})
+    value = Encoder(events.Intent, SCHEMA_ID)(_intent(created_ts=-(1 << 63)))
+
+    assert decode(value).created_ts == -(1 << 63)
+    for ending in (b"\x02", b"\x7f", b"\x81\x00"):
+        with pytest.raises(Park, match="more than 64 bits"):
+            decode(value[:-1] + ending)
+
+
+@pytest.mark.parametrize("changes", [{"created_ts": "1"}, {"created_ts": 1.5}, {"order_id": b"o"}, {"order_id": None}, {"tags": {"a": 1}}])
+def test_a_value_of_another_type_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        Encoder(events.Intent, SCHEMA_ID)(_intent(**changes))
+
+
+def test_a_class_with_other_attributes_is_refused_and_the_next_record_is_written_as_before() -> None:
+    encode = Encoder(events.Intent, SCHEMA_ID)
+    before = encode(_intent())
+
+    with pytest.raises(AttributeError):
+        encode(events.Lot(1, 2, "f"))  # type: ignore[arg-type]  # the mistake that is tested
+
+    assert encode(_intent()) == before
+
+
+def test_texts_that_come_again_are_read_as_they_are() -> None:
+    encode, decode = Encoder(events.Intent, SCHEMA_ID), Decoder(events.Intent, {SCHEMA_ID: schema_text(events.Intent)})
+    texts = ["a", "a", "b", "aé", "aé", "a", "", "", "台" * 30, "x" * 64, "x" * 64, "x" * 65, "x" * 64]
+
+    assert [decode(encode(_intent(order_id=text))).order_id for text in texts] == texts
 
 
 def test_a_number_beyond_64_bits_is_refused() -> None:

@@ -6,7 +6,8 @@ because a registry that lost its data gives other schemas the same ids, and kept
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +29,8 @@ _NOT_FOUND = 404
 _REFUSALS = frozenset({400, 409, 422})
 # Writing schemas is rare and by hand; a reader waits for a restarting registry about so long.
 _RETRIES = 2
+# Questions at a time: one behind the other, the subjects took 0.7 s of every start.
+_AT_A_TIME = 8
 
 
 class Subject(NamedTuple):
@@ -137,10 +140,19 @@ class Registry:
             DependencyError: no registry there.
             ContractError: a subject does not hold our schema.
         """
+        wanted = subjects(prefix)
+        return self._ids(wanted, self._all_writers(wanted))
+
+    def _all_writers(self, wanted: Sequence[Subject]) -> dict[str, dict[int, str]]:
+        names = [subject.name for subject in wanted]
+        with ThreadPoolExecutor(_AT_A_TIME, "registry") as pool:
+            return dict(zip(names, pool.map(self.writers, names), strict=True))
+
+    def _ids(self, wanted: Sequence[Subject], writers: Mapping[str, Mapping[int, str]]) -> dict[type[msgspec.Struct], int]:
         found: dict[type[msgspec.Struct], int] = {}
         missing = []
-        for subject in subjects(prefix):
-            schema_id = _own_id(self.writers(subject.name), avro.schema_text(subject.record))
+        for subject in wanted:
+            schema_id = _own_id(writers[subject.name], avro.schema_text(subject.record))
             if schema_id is None:
                 missing.append(subject.name)
             else:
@@ -154,13 +166,18 @@ class Registry:
         return found
 
     def schemas(self, prefix: str) -> Schemas:
-        """Return ids and versions of all our records.
+        """Return ids and versions of all our records; of one that is in several topics, the versions of all of them.
 
         Raises:
             DependencyError: no registry there.
             ContractError: a subject does not hold our schema.
         """
-        return Schemas(self.ids(prefix), {subject.record: self.writers(subject.name) for subject in subjects(prefix)})
+        wanted = subjects(prefix)
+        of_subject = self._all_writers(wanted)
+        writers: dict[type[msgspec.Struct], dict[int, str]] = {}
+        for subject in wanted:
+            writers.setdefault(subject.record, {}).update(of_subject[subject.name])
+        return Schemas(self._ids(wanted, of_subject), writers)
 
     def writers(self, subject: str) -> dict[int, str]:
         """Return id -> text of every version of a subject, oldest first; nothing when there is no such subject.
