@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from execpos.domain import ids, invariants, normalize, vocabulary
+from execpos.domain import ids, normalize, vocabulary
 from execpos.domain.account import Account
 from execpos.domain.book import Position, Source, state_of
-from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionDelta, PositionState, RawExecEvent
+from execpos.domain.events import Correction, CorrectionOutcome, FillEvent, Intent, OrderEvent, PositionDelta, PositionState, RawExecEvent
 from execpos.domain.pipeline import Outcome, Pipeline
 from execpos.domain.rules import Rules
 from execpos.kafka.ports import Watermarks
@@ -16,7 +16,7 @@ from execpos.ledger.outputs import Names
 from execpos.ledger.restore import Decoders, Restorer
 
 NAMES = Names.of("")
-TOPICS = ((NAMES.raw, "id-of-raw"), (NAMES.intents, "id-of-intents"))
+TOPICS = ((NAMES.raw, "id-of-raw"), (NAMES.intents, "id-of-intents"), (NAMES.corrections, "id-of-corrections"))
 
 _NOT_STATE = {"rules", "undo", "book"}
 
@@ -35,13 +35,14 @@ def _account(account: Account) -> dict[str, Any]:
     found["fill_log"] = list(account.fill_log)
     found |= {name: dict(value) for name, value in found.items() if isinstance(value, dict)}
     found["rows"] = {key: _position(position) for key, position in account.book.rows.items() if position.version}
-    if not any(found[name] for name in ("rows", "fills", "orders", "claims", "reports")):
+    if not any(found[name] for name in ("rows", "fills", "orders", "claims", "reports", "corrections")):
         return {}
     return found
 
 
 def _position(position: Position) -> dict[str, Any]:
     found = {name: getattr(position, name) for name in Position.__slots__}
+    found["siblings"] = sorted(row.key for row in position.siblings if row.version)
     found["entries"] = list(position.entries)
     return found
 
@@ -62,6 +63,7 @@ class Outputs(msgspec.Struct):
     deltas: list[PositionDelta] = []
     positions: list[PositionState] = []
     intents: list[tuple[int, Intent]] = []
+    outcomes: list[CorrectionOutcome] = []
 
 
 class _Open:
@@ -79,11 +81,15 @@ class _Open:
     def delta(self, event: PositionDelta) -> None:
         self.outputs.deltas.append(event)
 
+    def outcome(self, outcome: CorrectionOutcome) -> None:
+        self.outputs.outcomes.append(outcome)
+
 
 class Harness:
     """A pipeline of one partition with its topics: what a ledger is, without Kafka.
 
-    Takes the records of `oracle.fold`. Outputs count only once `commit` is called; `rollback` forgets them.
+    Takes the records of `oracle.fold`, and ("correction", fields of a Correction). Outputs count only once `commit` is called; `rollback`
+    forgets them.
     """
 
     def __init__(self, rules: Rules, *, env: str = "replay", pipeline: Pipeline | None = None) -> None:
@@ -92,7 +98,7 @@ class Harness:
         self.pipeline._sink = self.sink
         self.committed = Outputs()
         self.outcomes: list[Outcome] = []
-        self.offsets = [0, 0]
+        self.offsets = [0, 0, 0]
         self._rules = rules
         self._env = env
 
@@ -107,6 +113,12 @@ class Harness:
             intent = intent_of(record[1], source.offset)
             self.sink.outputs.intents.append((source.offset, intent))
             return self.pipeline.apply_intent(intent, source)
+        if record[0] == "close":
+            self.pipeline.close_session(self.pipeline.account(record[1]), record[2], self._source(0, 0))
+            return None
+        if record[0] == "correction":
+            correction = correction_of(record[1])
+            return self.pipeline.apply_correction(correction, self._source(2, correction.ts))
         account = ids.join(*ids.split(record[1])[:4])
         return self.pipeline.apply_void(account, record[1], self._source(0, 0))
 
@@ -121,8 +133,8 @@ class Harness:
 
     def commit(self) -> None:
         made, self.sink.outputs = self.sink.outputs, Outputs()
+        self.pipeline.check()
         for position in self.pipeline.touched:
-            invariants.row_consistent(position.row, position.method)
             made.positions.append(state_of(position, TOPICS, 1))
         self.pipeline.commit()
         for name in Outputs.__struct_fields__:
@@ -176,7 +188,52 @@ class Harness:
         pipeline = restore(self.committed, self._rules, self.offsets)
         other = Harness(self._rules, env=self._env, pipeline=pipeline)
         other.offsets = list(self.offsets)
+        for key, account in self.pipeline.accounts.items():
+            # The ledger has it from its progress.
+            if account.closed:
+                pipeline.account(key).closed = account.closed
+        pipeline.commit()
         return other
+
+
+_NO_CORRECTION = Correction(
+    correction_id="",
+    account="",
+    kind="",
+    symbol="",
+    book="",
+    strategy_id="",
+    expected_net_version=-1,
+    quantity=0,
+    price=0,
+    amount=0,
+    fees=0,
+    taxes=0,
+    to_symbol="",
+    to_book="",
+    to_strategy_id="",
+    numerator=0,
+    denominator=0,
+    fill_id="",
+    quality="",
+    read_began_ts=0,
+    read_ended_ts=0,
+    marker_before="",
+    marker_after="",
+    source_topic="",
+    source_partition=0,
+    source_offset=0,
+    reason="",
+    evidence={},
+    requested_by="tests",
+    approved_by="",
+    ts=0,
+)
+
+
+def correction_of(fields: Mapping[str, Any]) -> Correction:
+    """Return a correction for any NET version, with these fields and nothing in the others."""
+    return msgspec.structs.replace(_NO_CORRECTION, **fields)
 
 
 def intent_of(intent: Mapping[str, str], number: int) -> Intent:
@@ -227,7 +284,7 @@ class _Context:
     """What the ledger's restorer reads from: the topics of `Outputs`, all on partition 0."""
 
     def __init__(self, outputs: Outputs, next_offsets: Sequence[int]) -> None:
-        self._next = dict(zip((NAMES.raw, NAMES.intents), next_offsets, strict=True))
+        self._next = dict(zip((name for name, _ in TOPICS), next_offsets, strict=True))
         self._records: dict[str, list[_Message]] = {
             NAMES.orders: [_Message(NAMES.orders, at, b"", event) for at, event in enumerate(outputs.orders)],
             NAMES.fills: [_Message(NAMES.fills, at, b"", event) for at, event in enumerate(outputs.fills)],
@@ -235,6 +292,7 @@ class _Context:
                 _Message(NAMES.positions, at, event.position_key.encode(), event) for at, event in enumerate(outputs.positions)
             ],
             NAMES.intents: [_Message(NAMES.intents, at, b"", event) for at, event in outputs.intents],
+            NAMES.correction_outcomes: [_Message(NAMES.correction_outcomes, at, b"", event) for at, event in enumerate(outputs.outcomes)],
             NAMES.progress: [],
         }
 
@@ -263,7 +321,7 @@ class _Context:
 def restore(outputs: Outputs, rules: Rules, next_offsets: Sequence[int]) -> Pipeline:
     """Return the pipeline that the ledger's `Restorer` makes of what stands in the topics."""
     same: Any = _unchanged
-    restorer = Restorer(rules, NAMES, Decoders(same, same, same, same, same, same), same)
+    restorer = Restorer(rules, NAMES, Decoders(*[same] * len(Decoders.__struct_fields__)), same)
     context: Any = _Context(outputs, next_offsets)
     return restorer.restore([0], context)[0].pipeline
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from execpos.domain import ids
-from execpos.domain.book import Book, Position
+from execpos.domain.book import Position
+from execpos.domain.corrected import CorrectedBook
 from execpos.domain.events import FillEvent, Intent, OrderEvent
 from execpos.domain.orders import Order, after_fill, restored
 from execpos.domain.rules import Rules
@@ -37,10 +38,13 @@ class Account:
     __slots__ = (
         "book",
         "claims",
+        "closed",
+        "corrections",
         "env",
         "fill_log",
         "fills",
         "fills_of_order",
+        "floor",
         "key",
         "market",
         "newest",
@@ -50,6 +54,7 @@ class Account:
         "receipts",
         "reports",
         "rules",
+        "synthetic",
         "undo",
     )
 
@@ -58,7 +63,7 @@ class Account:
         self.env, self.market = ids.split(key)[:2]
         self.rules = rules
         self.undo = undo
-        self.book = Book(key, rules.cost_methods, rules.max_lots, undo, touched)
+        self.book = CorrectedBook(key, rules.cost_methods, rules.max_lots, undo, touched)
         self.orders: dict[str, Order] = {}
         self.orders_by_seqno: dict[tuple[str, str], tuple[str, ...]] = {}
         self.reports: dict[str, int] = {}
@@ -67,14 +72,18 @@ class Account:
         self.fill_log: deque[tuple[int, int, str]] = deque()
         self.receipts: dict[str, str] = {}
         self.claims: dict[tuple[str, str, str], Claim] = {}
+        self.corrections: dict[str, int] = {}
+        self.synthetic: dict[tuple[str, str], tuple[str, ...]] = {}
         self.newest = 0
+        self.floor = 0
+        self.closed = 0
         self.next_seq = 1
 
     # --- the window -------------------------------------------------------------------------------------------------------------------
 
     def oldest_session(self) -> int:
         """Return the ordinal of the oldest session in which a fill can still be proven new; 0 before the first fill."""
-        return self.newest - self.rules.window_sessions if self.newest else 0
+        return max(self.newest - self.rules.window_sessions, self.floor) if self.newest else 0
 
     def accept_session(self, ordinal: int) -> None:
         """Move the window to a session in which a fill was accepted, and forget what left it."""
@@ -101,6 +110,8 @@ class Account:
             self.undo.drop(self.fills, fill_id)
             if fill.broker_event_id:
                 self.undo.drop(self.receipts, fill.broker_event_id)
+            if fill.read_began_ts:
+                self._put_synthetic(fill, stands=False)
         if through:
             self.book.advance(through)
 
@@ -116,6 +127,8 @@ class Account:
             self.undo.drop(self.reports, event_id)
         for claim_key in [key for key in self.claims if ids.session_ordinal(key[0]) < oldest]:
             self.undo.drop(self.claims, claim_key)
+        for correction_id in [correction_id for correction_id, ordinal in self.corrections.items() if ordinal < oldest]:
+            self.undo.drop(self.corrections, correction_id)
 
     # --- who owns what ----------------------------------------------------------------------------------------------------------------
 
@@ -127,8 +140,11 @@ class Account:
 
     def owner(self, session: str, order_id: str, seqno: str, custom_field: str) -> Owner:
         """Return the owner of an order: the newest intent that names it, else its custom field by the rule, else nobody."""
-        by_id, by_seqno = self.claims.get((session, "id", order_id)), self.claims.get((session, "seqno", seqno))
-        claim = max((claim for claim in (by_id, by_seqno) if claim), key=lambda claim: claim.offset, default=None)
+        claim = self.claims.get((session, "id", order_id))
+        if seqno:
+            by_seqno = self.claims.get((session, "seqno", seqno))
+            if by_seqno and (claim is None or by_seqno.offset > claim.offset):
+                claim = by_seqno
         if claim:
             return Owner(claim.intent.strategy_id, claim.intent.intent_id)
         if custom_field and self.market == "S":
@@ -143,8 +159,10 @@ class Account:
 
     def put_order(self, order: Order) -> None:
         """Remember an order as it is now."""
-        self.undo.put(self.orders, order.order_key, order)
-        if order.seqno:
+        orders, key = self.orders, order.order_key
+        before = orders.get(key)
+        self.undo.put(orders, key, order)
+        if order.seqno and (before is None or before.seqno != order.seqno):
             place = (order.session, order.seqno)
             known = self.orders_by_seqno.get(place, ())
             if order.order_key not in known:
@@ -161,14 +179,45 @@ class Account:
         """Remember a fill as it is now; its first revision takes its place in the log."""
         if fill.fill_id not in self.fills:
             self.fill_log.append((fill.fill_seq, ids.session_ordinal(fill.session_id), fill.fill_id))
-            self.undo.later(self.fill_log.pop)
-            self.undo.later(partial(setattr, self, "next_seq", self.next_seq))
+            self.undo.later(partial(self._unlog, self.next_seq))
             self.next_seq = fill.fill_seq + 1
             known = self.fills_of_order.get(fill.order_key, ())
             self.undo.put(self.fills_of_order, fill.order_key, (*known, fill.fill_id))
         self.undo.put(self.fills, fill.fill_id, fill)
         if fill.broker_event_id:
             self.undo.put(self.receipts, fill.broker_event_id, fill.fill_id)
+
+    def _unlog(self, next_seq: int) -> None:
+        """Take back that the newest fill took its place in the log."""
+        self.fill_log.pop()
+        self.next_seq = next_seq
+
+    def put_synthetic(self, fill: FillEvent) -> None:
+        """Remember a fill that a correction made, as it is now; while it stands, the real fill that it stands for can absorb it."""
+        self.put_fill(fill)
+        if fill.read_began_ts:
+            self._put_synthetic(fill, stands=not fill.voided)
+
+    def _put_synthetic(self, fill: FillEvent, *, stands: bool) -> None:
+        key = (fill.symbol, fill.book)
+        others = tuple(fill_id for fill_id in self.synthetic.get(key, ()) if fill_id != fill.fill_id)
+        if stands:
+            self.undo.put(self.synthetic, key, tuple(sorted((*others, fill.fill_id), key=lambda fill_id: self.fills[fill_id].fill_seq)))
+        elif others:
+            self.undo.put(self.synthetic, key, others)
+        else:
+            self.undo.drop(self.synthetic, key)
+
+    def put_correction(self, correction_id: str, ordinal: int) -> None:
+        """Remember that a correction was answered, while the window holds the session `ordinal` in which it was made."""
+        self.undo.put(self.corrections, correction_id, ordinal)
+
+    def take_seqs(self, count: int) -> tuple[int, ...]:
+        """Return the next places in the log, and take them: what is no fill stands there beside the fills."""
+        first = self.next_seq
+        self.undo.later(partial(setattr, self, "next_seq", first))
+        self.next_seq = first + count
+        return tuple(range(first, first + count))
 
     def orders_claimed(self, intent: Intent) -> list[Order]:
         """Return the orders that an intent names and that are known already."""
@@ -196,37 +245,51 @@ class Account:
 
     def restore_fills(self, fills: list[FillEvent]) -> None:
         """Take back the newest revision of each fill, ordered by `fill_seq`: dedupe, sums of orders, and the entries of rows."""
+        # Half a million times at a start: what is looked up once here is a fifth of the time.
+        newest, log, kept, receipts = self.newest, self.fill_log.append, self.fills, self.receipts
+        orders, of_order, ordinal_of = self.orders, self.fills_of_order, ids.session_ordinal
         for fill in fills:
-            ordinal = ids.session_ordinal(fill.session_id)
-            if fill.digest:
+            fill_id, order_key, ordinal = fill.fill_id, fill.order_key, ordinal_of(fill.session_id)
+            if ordinal > newest and fill.digest:
                 # A void that waits for its fill is no accepted fill.
-                self.newest = max(self.newest, ordinal)
-            self.next_seq = max(self.next_seq, fill.fill_seq + 1)
-            self.fill_log.append((fill.fill_seq, ordinal, fill.fill_id))
-            self.fills[fill.fill_id] = fill
+                newest = ordinal
+            log((fill.fill_seq, ordinal, fill_id))
+            kept[fill_id] = fill
             if fill.broker_event_id:
-                self.receipts[fill.broker_event_id] = fill.fill_id
-            known = self.fills_of_order.get(fill.order_key, ())
-            self.fills_of_order[fill.order_key] = (*known, fill.fill_id)
-            if not fill.digest:
-                # It tells nothing of its order.
-                continue
-            order = self.orders.get(fill.order_key)
-            if order is None:
-                order = Order(
-                    order_key=fill.order_key,
-                    session=fill.session_id,
-                    order_id=fill.order_id,
-                    seqno=fill.seqno,
-                    strategy_id=fill.strategy_id,
-                    intent_id=fill.intent_id,
-                )
-            if not fill.voided:
-                order = after_fill(order, fill.quantity, abs(fill.quantity * fill.price * fill.multiplier), fill.fee_est, fill.tax_est)
+                receipts[fill.broker_event_id] = fill_id
+            of_order[order_key] = (*of_order.get(order_key, ()), fill_id)
+            if fill.read_began_ts and not fill.voided:
+                self._put_synthetic(fill, stands=True)
+            if fill.digest and not ids.is_synthetic(fill.order_id):
+                # Others tell nothing of their order, or have none.
+                orders[order_key] = self._restored_order(orders.get(order_key), fill)
+        self.newest = newest
+        if fills:
+            self.next_seq = max(self.next_seq, fills[-1].fill_seq + 1)
+
+    def _restored_order(self, order: Order | None, fill: FillEvent) -> Order:
+        """Return an order with one fill of it."""
+        if order is None:
+            order = Order(
+                order_key=fill.order_key,
+                session=fill.session_id,
+                order_id=fill.order_id,
+                seqno=fill.seqno,
+                strategy_id=fill.strategy_id,
+                intent_id=fill.intent_id,
+            )
+        if not fill.voided:
+            order = after_fill(order, fill.quantity, abs(fill.quantity * fill.price * fill.multiplier), fill.fee_est, fill.tax_est)
+        if (fill.seqno and not order.seqno) or (fill.custom_field and not order.custom_field):
             order = msgspec.structs.replace(order, seqno=order.seqno or fill.seqno, custom_field=order.custom_field or fill.custom_field)
-            self.orders[fill.order_key] = order
-            if order.seqno:
-                self._restore_seqno(order.session, order.seqno, order.order_key)
+        # A seqno that an order event told is known already.
+        if order.seqno and (order.last is None or order.seqno != order.last.seqno):
+            self._restore_seqno(order.session, order.seqno, order.order_key)
+        return order
+
+    def close_window(self) -> None:
+        """After a restore that found some fills of the window gone: none of a session seen so far can be proven new any more."""
+        self.floor = self.newest + 1
 
     def trim(self) -> None:
         """After a restore: bring the window to where the newest fill puts it. Nothing to undo."""

@@ -7,8 +7,8 @@ import msgspec
 from execpos.domain import ids
 from execpos.domain.account import Account, Owner
 from execpos.domain.book import Source
-from execpos.domain.events import FillEvent, OrderEvent, PositionDelta
-from execpos.domain.orders import Order
+from execpos.domain.events import CorrectionOutcome, FillEvent, OrderEvent, PositionDelta
+from execpos.domain.orders import Order, after_fill
 from execpos.domain.rules import Rules
 
 
@@ -23,6 +23,9 @@ class Sink(Protocol):
 
     def delta(self, event: PositionDelta) -> None:
         """Take a line of the book's journal."""
+
+    def outcome(self, outcome: CorrectionOutcome) -> None:
+        """Take what became of a correction, after everything that it made."""
 
 
 class Desk:
@@ -40,8 +43,13 @@ class Desk:
         return ids.position_key(account.key, symbol, book, strategy_id)
 
     def _reattribute(self, account: Account, order: Order, owner: Owner, source: Source) -> Order:
-        """Give an order and its fills to `owner`, and return it as it is then; nothing happens when they are its own already."""
+        """Give an order and its fills to `owner`, and return it as it is then.
+
+        Nothing happens when they are its own already, or when one of the fills is settled.
+        """
         if owner.strategy_id == order.strategy_id and owner.intent_id == order.intent_id:
+            return order
+        if self._settled(account, order.order_key):
             return order
         order = msgspec.structs.replace(order, strategy_id=owner.strategy_id, intent_id=owner.intent_id)
         last = order.last
@@ -67,6 +75,11 @@ class Desk:
         self._move_fills(account, order, owner, source)
         return order
 
+    def _settled(self, account: Account, order_key: str) -> bool:
+        """Tell whether a fill of an order can no longer be moved; then none of them moves, or the order would belong to two."""
+        fills = [account.fills[fill_id] for fill_id in account.fills_of_order.get(order_key, ())]
+        return any(account.book.settled(fill) for fill in fills if not fill.voided)
+
     def _move_fills(self, account: Account, order: Order, owner: Owner, source: Source) -> None:
         for fill_id in account.fills_of_order.get(order.order_key, ()):
             before = account.fills[fill_id]
@@ -78,6 +91,16 @@ class Desk:
             if before.strategy_id != owner.strategy_id:
                 for delta in account.book.move(before, after, source):
                     self._sink.delta(delta)
+
+    def _recharge(self, account: Account, fill: FillEvent, fee: int, tax: int, source: Source, fee_quality: str = "ESTIMATED") -> None:
+        """Give a fill that stands these charges: a revision and a delta, cause FEES. Its order's sums follow, so that the next adds up."""
+        after = self._revised(fill, source, fee_est=fee, tax_est=tax, fee_quality=fee_quality, cause="FEES")
+        order = account.orders.get(fill.order_key)
+        if order is not None:
+            account.put_order(after_fill(order, 0, 0, fee - fill.fee_est, tax - fill.tax_est))
+        account.put_fill(after)
+        self._sink.fill(after)
+        self._sink.delta(account.book.recharge(fill, after, account.fills, source))
 
     def _revised(self, fill: FillEvent, source: Source, **changes: object) -> FillEvent:
         return msgspec.structs.replace(

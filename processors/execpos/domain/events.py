@@ -3,6 +3,9 @@
 Field by field they equal `avro/*.avsc` (a test compares them), where each field has its meaning. Common units: money and prices are
 integers of 10⁻⁶ of the currency, quantities are shares or contracts and never lots, times are microseconds since the epoch in UTC, dates
 are days since the epoch. A record never changes after it was made; a change is a new record.
+
+`gc=False` stands on those that are kept in great numbers: they hold nothing that could hold them, and the collector's walks over a window
+of fills would cost as much as a fifth of the ledger's work.
 """
 
 from typing import Literal
@@ -13,7 +16,7 @@ Side = Literal["BUY", "SELL"]
 Market = Literal["S", "F"]
 
 
-class RawExecEvent(msgspec.Struct, frozen=True):
+class RawExecEvent(msgspec.Struct, frozen=True, gc=False):
     """One report as the bridge took it, before any interpretation. Topic exec.raw, key account."""
 
     env: str
@@ -30,7 +33,7 @@ class RawExecEvent(msgspec.Struct, frozen=True):
     sdk_version: str
 
 
-class Intent(msgspec.Struct, frozen=True):
+class Intent(msgspec.Struct, frozen=True, gc=False):
     """Who placed an order. Topic exec.intents, key account."""
 
     intent_id: str
@@ -43,7 +46,7 @@ class Intent(msgspec.Struct, frozen=True):
     created_ts: int
 
 
-class OrderEvent(msgspec.Struct, frozen=True):
+class OrderEvent(msgspec.Struct, frozen=True, gc=False):
     """What an order is after one accepted report. Topic exec.orders, key account."""
 
     event_id: str
@@ -91,7 +94,7 @@ class OrderEvent(msgspec.Struct, frozen=True):
     bridge_seq: int
 
 
-class FillEvent(msgspec.Struct, frozen=True):
+class FillEvent(msgspec.Struct, frozen=True, gc=False):
     """What a fill is now: revision r replaces r-1 of the same fill_id. Topic exec.fills, key account.
 
     The first three fields stand first so that a restore slices them without decoding.
@@ -111,6 +114,7 @@ class FillEvent(msgspec.Struct, frozen=True):
     security_type: str
     book: str
     order_cond: str
+    order_lot: str
     side: Side
     quantity: int
     price: int
@@ -126,6 +130,9 @@ class FillEvent(msgspec.Struct, frozen=True):
     cause: str
     voided: bool
     quality: str
+    fee_quality: str
+    entry_kind: str
+    read_began_ts: int
     order_id: str
     seqno: str
     ordno: str
@@ -141,7 +148,7 @@ class FillEvent(msgspec.Struct, frozen=True):
     bridge_seq: int
 
 
-class PositionDelta(msgspec.Struct, frozen=True):
+class PositionDelta(msgspec.Struct, frozen=True, gc=False):
     """One immutable line of the book's journal: what one event did to one strategy row and to NET. Topic exec.deltas, key account.
 
     A row is the plain sum of its deltas.
@@ -186,7 +193,7 @@ class PositionDelta(msgspec.Struct, frozen=True):
     source_offset: int
 
 
-class Lot(msgspec.Struct, frozen=True):
+class Lot(msgspec.Struct, frozen=True, gc=False):
     """An open lot, oldest first."""
 
     quantity: int
@@ -194,7 +201,7 @@ class Lot(msgspec.Struct, frozen=True):
     fill_id: str
 
 
-class InputPosition(msgspec.Struct, frozen=True):
+class InputPosition(msgspec.Struct, frozen=True, gc=False):
     """How far one input topic has been applied."""
 
     topic: str
@@ -202,7 +209,7 @@ class InputPosition(msgspec.Struct, frozen=True):
     offset: int
 
 
-class PositionBase(msgspec.Struct, frozen=True):
+class PositionBase(msgspec.Struct, frozen=True, gc=False):
     """The row before the fills that can still be refolded."""
 
     through_seq: int
@@ -218,11 +225,12 @@ class PositionBase(msgspec.Struct, frozen=True):
     day_buy_amount: int
     day_sell_quantity: int
     day_sell_amount: int
+    day_open_cost: int
     lots: tuple[Lot, ...]
     lots_merged: bool
 
 
-class PositionState(msgspec.Struct, frozen=True):
+class PositionState(msgspec.Struct, frozen=True, gc=False):
     """A position now, of one strategy or NET (strategy_id *). Topic exec.positions, compacted, key position."""
 
     position_key: str
@@ -246,6 +254,7 @@ class PositionState(msgspec.Struct, frozen=True):
     day_buy_amount: int
     day_sell_quantity: int
     day_sell_amount: int
+    day_open_cost: int
     cost_method: str
     lots: tuple[Lot, ...]
     lots_merged: bool
@@ -263,7 +272,143 @@ class PositionState(msgspec.Struct, frozen=True):
     ledger_epoch: int
 
 
-class BridgeProgress(msgspec.Struct, frozen=True):
+class Correction(msgspec.Struct, frozen=True):
+    """What to change in the book beside fills, or a request to the ledger. Topic exec.corrections, key account."""
+
+    correction_id: str
+    account: str
+    kind: str
+    symbol: str
+    book: str
+    strategy_id: str
+    expected_net_version: int
+    quantity: int
+    price: int
+    amount: int
+    fees: int
+    taxes: int
+    to_symbol: str
+    to_book: str
+    to_strategy_id: str
+    numerator: int
+    denominator: int
+    fill_id: str
+    quality: str
+    read_began_ts: int
+    read_ended_ts: int
+    marker_before: str
+    marker_after: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    reason: str
+    evidence: dict[str, str]
+    requested_by: str
+    approved_by: str
+    ts: int
+
+
+class CorrectionEntry(msgspec.Struct, frozen=True, gc=False):
+    """What a correction did to one row in one place of the account's log."""
+
+    symbol: str
+    book: str
+    strategy_id: str
+    seq: int
+    kind: str
+    fill_id: str
+    quantity: int
+    amount: int
+    fee: int
+    tax: int
+    trading_date: int
+
+
+class CorrectionOutcome(msgspec.Struct, frozen=True):
+    """What became of a correction. Topic exec.correction-outcomes, key account."""
+
+    correction_id: str
+    account: str
+    kind: str
+    outcome: str
+    reason: str
+    detail: str
+    position_key: str
+    net_version_found: int
+    net_version_after: int
+    seqs: tuple[int, ...]
+    entries: tuple[CorrectionEntry, ...]
+    session_id: str
+    trading_date: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    ledger_epoch: int
+    ts: int
+
+
+class OpenOrder(msgspec.Struct, frozen=True):
+    """An order that may still be filled, or whose state is not known."""
+
+    order_key: str
+    order_id: str
+    seqno: str
+    session_id: str
+    strategy_id: str
+    intent_id: str
+    symbol: str
+    side: str
+    order_type: str
+    price_type: str
+    order_cond: str
+    oc_type: str
+    price: int
+    quantity: int
+    cum_filled: int
+    cancelled: int
+    leaves: int
+    status: str
+
+
+class Valuation(msgspec.Struct, frozen=True):
+    """What a row is worth at the last mark of its symbol."""
+
+    position_key: str
+    mark_price: int
+    mark_ts: int
+    unrealized: int
+
+
+class PositionSnapshot(msgspec.Struct, frozen=True):
+    """The whole book of an account at one point of its input, in one or several parts. Topic exec.snapshots, key account.
+
+    Those of a session's close stand in exec.checkpoints as well.
+    """
+
+    snapshot_id: str
+    account: str
+    reason: str
+    marker_id: str
+    request_id: str
+    session_id: str
+    trading_date: int
+    as_of_ts: int
+    part: int
+    parts: int
+    rows: int
+    digest: str
+    positions: tuple[PositionState, ...]
+    orders: tuple[OpenOrder, ...]
+    valuations: tuple[Valuation, ...]
+    inputs: tuple[InputPosition, ...]
+    ledger_epoch: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    ts: int
+
+
+class BridgeProgress(msgspec.Struct, frozen=True, gc=False):
     """What the ledger has seen of one account's bridge."""
 
     account: str
@@ -273,12 +418,21 @@ class BridgeProgress(msgspec.Struct, frozen=True):
     beat_ts: int
 
 
+class AccountProgress(msgspec.Struct, frozen=True):
+    """What the ledger has done for one account and must not do again."""
+
+    account: str
+    closed_session: str
+    markers: tuple[str, ...]
+
+
 class Progress(msgspec.Struct, frozen=True):
     """How far the ledger is on one partition. Topic exec.progress, compacted, key partition number."""
 
     partition: int
     inputs: tuple[InputPosition, ...]
     bridges: tuple[BridgeProgress, ...]
+    accounts: tuple[AccountProgress, ...]
     ledger_epoch: int
     instance: str
     ts: int
@@ -430,6 +584,21 @@ class BrokerSnapshot(msgspec.Struct, frozen=True):
     bridge_id: str
     bridge_epoch: int
     sdk_version: str
+    ts: int
+
+
+class TradingControl(msgspec.Struct, frozen=True):
+    """Whether orders may be placed, as one source says it for one scope. Topic exec.control, compacted, key scope|source."""
+
+    scope: str
+    source: str
+    state: str
+    control_id: str
+    reason: str
+    by: str
+    latched: bool
+    releases: str
+    evidence: dict[str, str]
     ts: int
 
 

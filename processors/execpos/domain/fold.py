@@ -12,7 +12,7 @@ import msgspec
 
 from execpos.domain import ids, money, normalize, positions
 from execpos.domain.book import Position, Source
-from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionDelta, RawExecEvent
+from execpos.domain.events import CorrectionOutcome, FillEvent, Intent, OrderEvent, PositionDelta, RawExecEvent
 from execpos.domain.pipeline import Outcome, Pipeline
 from execpos.domain.redact import redact
 from execpos.domain.rules import Rules
@@ -51,6 +51,9 @@ class _Kept:
 
     def fill(self, event: FillEvent) -> None:
         """Take a fill."""
+
+    def outcome(self, outcome: CorrectionOutcome) -> None:
+        """Take nothing: a file of callbacks has no corrections."""
 
     def delta(self, event: PositionDelta) -> None:
         """Take a delta."""

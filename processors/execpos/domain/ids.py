@@ -3,7 +3,7 @@
 A key is its parts joined by `|`. Inside a part `%` and `|` are percent-escaped, so that `split` is exact for any text.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 
 from execpos.domain.events import Market
@@ -13,6 +13,9 @@ UNASSIGNED = "UNASSIGNED"
 
 NET = "*"
 """Strategy id of the row that nets all strategies as the broker does."""
+
+SYNTHETIC = "~"
+"""Stands before the id of a correction where a fill has its trade_id: the broker's ids are hexadecimal."""
 
 WHOLE_ACCOUNT = "*"
 """Symbol and book of the mark that concerns every position of an account."""
@@ -89,9 +92,22 @@ def session_ordinal(session: str) -> int:
     return datetime.strptime(session[:10] + "+0000", "%Y-%m-%d%z").toordinal() * 2 + (session[10] == "N")
 
 
+def session_name(ordinal: int) -> str:
+    """Return the session whose `session_ordinal` this is."""
+    return f"{date.fromordinal(ordinal // 2).isoformat()}{'DN'[ordinal % 2]}"
+
+
 def order_key(account: str, session: str, order_id: str) -> str:
     """Return `account|session|order_id`: order ids come again on another day, so the session is part of it."""
-    return f"{account}|{session}|{escape(order_id)}"
+    # Written out, as in `fill_id`: a call costs more than what it would do.
+    if "%" in order_id or "|" in order_id:
+        order_id = escape(order_id)
+    return f"{account}|{session}|{order_id}"
+
+
+def is_synthetic(trade_id: str) -> bool:
+    """Tell whether a fill with this trade_id was made by a correction, so that it has no order."""
+    return trade_id.startswith(SYNTHETIC)
 
 
 def session_of(key: str) -> str:
@@ -101,4 +117,8 @@ def session_of(key: str) -> str:
 
 def fill_id(account: str, session: str, trade_id: str, exchange_seq: str) -> str:
     """Return the economic key of a fill as text: `account|session|trade_id|exchange_seq`."""
-    return f"{account}|{session}|{escape(trade_id)}|{escape(exchange_seq)}"
+    if "%" in trade_id or "|" in trade_id:
+        trade_id = escape(trade_id)
+    if "%" in exchange_seq or "|" in exchange_seq:
+        exchange_seq = escape(exchange_seq)
+    return f"{account}|{session}|{trade_id}|{exchange_seq}"

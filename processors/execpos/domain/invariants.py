@@ -12,24 +12,30 @@ class InvariantBroken(ContractError):
 
 
 def conservation(before: Row, after: Row, entry: Entry) -> None:
-    """Δrealized = Δcash flow + Δopen_cost - Δbasis for one fill, exactly."""
-    cash = -entry.quantity * entry.price * entry.multiplier
+    """Δrealized = Δcash flow + Δopen_cost - Δbasis for one entry, exactly. A change of basis or of fees is no cash of the trade."""
+    cash = 0 if entry.kind == "COST_BASIS" else -entry.amount
     if after.realized - before.realized != cash + (after.open_cost - before.open_cost) - (after.basis - before.basis):
-        raise InvariantBroken(f"conservation does not hold after fill {entry.fill_id}", before=before, after=after)
+        raise InvariantBroken(f"conservation does not hold after entry {entry.seq} of {entry.fill_id}", before=before, after=after)
 
 
 def row_consistent(row: Row, method: CostMethod) -> None:
-    """Flat means no open cost and no lots; FIFO lots sum to the row and point one way; average keeps no lots."""
+    """Flat means no open cost and no lots; FIFO lots sum to the row and point one way; the other methods keep no lots."""
     if row.quantity == 0 and (row.open_cost or row.lots):
         raise InvariantBroken("a flat row has open cost or lots", row=row)
-    if method == "average":
+    if method != "fifo":
         if row.lots:
-            raise InvariantBroken("a row under average has lots", row=row)
+            raise InvariantBroken(f"a row under {method} has lots", row=row)
         return
-    if sum(lot.quantity for lot in row.lots) != row.quantity or sum(lot.cost for lot in row.lots) != row.open_cost:
+    quantity = cost = 0
+    bought = row.quantity > 0
+    for lot in row.lots:
+        size = lot.quantity
+        if (size > 0) != bought or not size:
+            raise InvariantBroken("a lot is empty or points the other way", row=row)
+        quantity += size
+        cost += lot.cost
+    if quantity != row.quantity or cost != row.open_cost:
         raise InvariantBroken("the lots do not sum to the row", row=row)
-    if any((lot.quantity > 0) != (row.quantity > 0) or not lot.quantity for lot in row.lots):
-        raise InvariantBroken("a lot is empty or points the other way", row=row)
 
 
 def strategies_sum_to_net(strategies: int, net: int, key: str) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from execpos.domain import dedupe, ids, orders
-from execpos.domain.account import NOBODY, Account
+from execpos.domain.account import NOBODY, Account, Owner
 from execpos.domain.book import Source
 from execpos.domain.desk import Desk
 from execpos.domain.events import OrderEvent
@@ -26,12 +26,16 @@ class Reports(Desk):
             before = orders.new_order(account.key, report.session, report.order_id, report.seqno, *NOBODY)
         order = orders.after_report(before, report)
         owner = account.owner(order.session, order.order_id, order.seqno, order.custom_field)
-        order = msgspec.structs.replace(order, strategy_id=owner.strategy_id, intent_id=owner.intent_id)
+        held_by = Owner(before.strategy_id, before.intent_id)
+        if owner != held_by and self._settled(account, order.order_key):
+            owner = held_by
+        if owner != held_by:
+            order = msgspec.structs.replace(order, strategy_id=owner.strategy_id, intent_id=owner.intent_id)
         event = self._order_event(account, order, report, cause, source)
         account.put_order(msgspec.structs.replace(order, last=event))
         account.put_report(report.event_id, report.content_key, report.session)
         self._sink.order(event)
-        if (before.strategy_id, before.intent_id) != owner:
+        if owner != held_by:
             # The report told what its fills did not: a custom field, or the seqno that an intent names.
             self._move_fills(account, order, owner, source)
         if order.overfilled and not before.overfilled:
@@ -41,48 +45,49 @@ class Reports(Desk):
         return ORDER
 
     def _order_event(self, account: Account, order: Order, report: OrderReport, cause: str, source: Source) -> OrderEvent:
+        # Field by field in the order of the class; keywords would cost 1.3 µs.
         return OrderEvent(
-            event_id=report.event_id,
-            content_key=report.content_key,
-            order_key=order.order_key,
-            account=account.key,
-            revision=order.revision,
-            cause=cause,
-            op_type=report.op_type,
-            op_code=report.op_code,
-            op_msg=report.op_msg,
-            status=order.status,
-            reported=order.reported,
-            symbol=report.symbol,
-            market=report.market,
-            security_type=report.security_type,
-            side=report.side,
-            order_type=report.order_type,
-            price_type=report.price_type,
-            order_cond=report.order_cond,
-            order_lot=report.order_lot,
-            oc_type=report.oc_type,
-            price=order.price,
-            quantity=order.quantity,
-            cum_filled=order.cum_filled,
-            cancelled=order.cancelled,
-            leaves=order.leaves,
-            overfilled=order.overfilled,
-            order_id=report.order_id,
-            seqno=order.seqno,
-            ordno=report.ordno,
-            custom_field=order.custom_field,
-            strategy_id=order.strategy_id,
-            intent_id=order.intent_id,
-            trading_date=self._rules.calendar.trading_date(report.exchange_ts, report.market),
-            session_id=report.session,
-            exchange_ts=report.exchange_ts,
-            ingest_ts=source.ingest_ts,
-            normalized_ts=source.now,
-            source_topic=source.topic,
-            source_partition=source.partition,
-            source_offset=source.offset,
-            bridge_id=source.bridge_id,
-            bridge_epoch=source.bridge_epoch,
-            bridge_seq=source.bridge_seq,
+            report.event_id,
+            report.content_key,
+            order.order_key,
+            account.key,
+            order.revision,
+            cause,
+            report.op_type,
+            report.op_code,
+            report.op_msg,
+            order.status,
+            order.reported,
+            report.symbol,
+            report.market,
+            report.security_type,
+            report.side,
+            report.order_type,
+            report.price_type,
+            report.order_cond,
+            report.order_lot,
+            report.oc_type,
+            order.price,
+            order.quantity,
+            order.cum_filled,
+            order.cancelled,
+            order.leaves,
+            order.overfilled,
+            report.order_id,
+            order.seqno,
+            report.ordno,
+            order.custom_field,
+            order.strategy_id,
+            order.intent_id,
+            self._rules.calendar.trading_date(report.exchange_ts, report.market),
+            report.session,
+            report.exchange_ts,
+            source.ingest_ts,
+            source.now,
+            source.topic,
+            source.partition,
+            source.offset,
+            source.bridge_id,
+            source.bridge_epoch,
+            source.bridge_seq,
         )

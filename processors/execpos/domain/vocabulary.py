@@ -20,7 +20,7 @@ Kind = Literal[
 Classification = Literal["order", "fill", "duplicate", "conflict", "parked", "dead_letter", "control"]
 Disposition = Literal["dead_letter", "parked", "conflict"]
 OrderCause = Literal["CALLBACK", "CATCHUP", "REATTRIBUTED"]
-FillCause = Literal["CALLBACK", "CATCHUP", "OPENING", "ADJUST", "SETTLEMENT", "REATTRIBUTED", "VOID"]
+FillCause = Literal["CALLBACK", "CATCHUP", "OPENING", "ADJUST", "SETTLEMENT", "REATTRIBUTED", "VOID", "FEES"]
 Cause = Literal[
     "CALLBACK",
     "CATCHUP",
@@ -38,16 +38,48 @@ Cause = Literal[
 Status = Literal["UNKNOWN", "SUBMITTED", "PART_FILLED", "FILLED", "CANCELLED", "REJECTED"]
 Reported = Literal["UNKNOWN", "OPEN", "CANCELLED", "REJECTED"]
 OpType = Literal["New", "Cancel", "UpdatePrice", "UpdateQty", "Reject"]
+CorrectionKind = Literal[
+    "OPENING",
+    "ADJUST",
+    "SETTLEMENT",
+    "COST_BASIS",
+    "CORPORATE_ACTION",
+    "FEES",
+    "TRANSFER",
+    "VOID",
+    "QUALITY",
+    "SNAPSHOT",
+    "REPLAY",
+]
+CorrectionResult = Literal["APPLIED", "REJECTED"]
+CorrectionReason = Literal[
+    "stale_version",
+    "bad_correction",
+    "not_opening",
+    "not_held",
+    "price_needed",
+    "unknown_fill",
+    "unknown_instrument",
+    "settled",
+    "outside_window",
+    "target_held",
+    "no_effect",
+    "unsupported",
+]
+EntryKind = Literal["", "OPENING", "AT_COST", "TRANSFER", "COST_BASIS", "FEES"]
 Quality = Literal["CONFIRMED", "ESTIMATED", "CONFLICT", "INCOMPLETE", "BLOCKED"]
 FeeQuality = Literal["ESTIMATED", "CONFIRMED"]
+SnapshotReason = Literal["PERIODIC", "REQUEST", "MARKER", "STARTUP", "SESSION_CLOSE"]
 BookName = Literal["cash", "margin", "short", "sbl", "emerging", "derivative"]
 SecurityType = Literal["STK", "ETF", "WRT", "FUT", "OPT"]
-CostMethod = Literal["average", "fifo"]
+CostMethod = Literal["average", "fifo", "day_pair_average"]
 HeartbeatKind = Literal["CLAIM", "BEAT", "CLOSED"]
 Session = Literal["new", "up", "recovering", "suspended", "down", "closed"]
 CacheHealth = Literal["Unknown", "Healthy", "Degraded"]
 BrokerRead = Literal["POSITIONS", "LOTS", "ORDERS", "PROFIT_LOSS", "CATCHUP"]
 BrokerOutcome = Literal["OK", "EXPIRED", "SUSPENDED", "BUDGET", "SESSION", "TIMEOUT", "REFUSED", "MALFORMED", "UNSUPPORTED", "FAILED"]
+ControlState = Literal["ACTIVE", "REDUCE_ONLY", "RECOVERING", "HALTED"]
+ControlSource = Literal["reconciler", "auditor", "operator"]
 Reason = Literal[
     "bad_framing",
     "unknown_schema",
@@ -68,6 +100,7 @@ Reason = Literal[
     "outside_window",
     "from_future",
     "key_blocked",
+    "settled",
     "bad_correction",
 ]
 
@@ -79,6 +112,9 @@ DEAL_KINDS = frozenset({"SDEAL", "FDEAL"})
 
 CALLBACK_KINDS = ORDER_KINDS | DEAL_KINDS
 """Kinds of a broker's reports."""
+
+CORRECTION_KINDS = frozenset(get_args(CorrectionKind))
+"""Kinds of corrections, requests included."""
 
 CONTROL_KINDS = frozenset({"MARKER", "BEAT", "GAP", "CONNECTION"})
 """Kinds that the bridge itself puts between the reports."""
@@ -99,8 +135,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "status": get_args(Status),
     "reported": get_args(Reported),
     "op_type": get_args(OpType),
+    "correction_kind": get_args(CorrectionKind),
+    "correction_outcome": get_args(CorrectionResult),
+    "correction_reason": get_args(CorrectionReason),
+    "entry_kind": get_args(EntryKind),
     "quality": get_args(Quality),
     "fee_quality": get_args(FeeQuality),
+    "snapshot_reason": get_args(SnapshotReason),
     "book": get_args(BookName),
     "security_type": get_args(SecurityType),
     "cost_method": get_args(CostMethod),
@@ -109,6 +150,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cache_health": get_args(CacheHealth),
     "broker_read": get_args(BrokerRead),
     "outcome": get_args(BrokerOutcome),
+    "control_state": get_args(ControlState),
+    "control_source": get_args(ControlSource),
     "reasons": get_args(Reason),
 }
 """Name of a list, as in the contract -> its words, in the contract's order (qualities from best to worst)."""
