@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.positions (
     day_buy_amount Decimal(18, 6),
     day_sell_quantity Int64,
     day_sell_amount Decimal(18, 6),
+    day_open_cost Decimal(18, 6),
     cost_method LowCardinality(String),
     lots Array(Tuple(
         quantity Int64,
@@ -58,6 +59,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.positions (
         day_buy_amount Decimal(18, 6),
         day_sell_quantity Int64,
         day_sell_amount Decimal(18, 6),
+        day_open_cost Decimal(18, 6),
         lots Array(Tuple(
             quantity Int64,
             cost Decimal(18, 6),

@@ -8,72 +8,58 @@ Records are tuples in log order:
 
 - `("callback", kind, payload)`, or with a fourth item, the time at which the bridge took it (µs UTC; 0 or absent: the event's own);
 - `("intent", {"account", "session_id", "strategy_id", "order_id" or "seqno"})`;
-- `("void", fill_id)`.
+- `("void", fill_id)`;
+- `("close", account, session)`: that session of the account is over, and so is every earlier one.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
-from fractions import Fraction
-from functools import cache
-from math import floor, isfinite
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from execpos.domain.events import Intent, RawExecEvent
+from oracle_charges import UNASSIGNED, Fill, charge, paired
+from oracle_rows import Row, row_of
+from oracle_tables import (
+    Bad,
+    account_key,
+    count_of,
+    escape,
+    micros_of,
+    ordinal,
+    product_of,
+    session_of,
+    shares,
+    table,
+    time_us,
+    trading_day,
+)
+
+__all__ = [
+    "METHODS",
+    "NET",
+    "UNASSIGNED",
+    "Book",
+    "Fill",
+    "Row",
+    "charge",
+    "fold",
+    "from_raw_events",
+    "ordinal",
+    "paired",
+    "row_of",
+    "session_of",
+    "trading_day",
+]
 
 NET = "*"
-UNASSIGNED = "UNASSIGNED"
 CLASSES = ("orders", "fills", "duplicates", "conflicts", "parked", "dead_letters")
 METHODS = {"cash": "average", "emerging": "average", "margin": "fifo", "short": "fifo", "sbl": "fifo", "derivative": "fifo"}
 
-_CONFIG = Path(__file__).resolve().parents[1] / "config"
-_TAIPEI = timezone(timedelta(hours=8))
-_MILLION = 1_000_000
 _LARGEST = 10**18 - 1
-_MOST = 10**9
 # Before the first session; the window never reaches it.
 _NEVER = -(10**9)
 _CONTROL = {"MARKER", "BEAT", "GAP", "CONNECTION"}
-
-
-@dataclass
-class Row:
-    """One row; money in 10⁻⁶. `lots` are [quantity, cost] from the oldest, empty under `average`."""
-
-    quantity: int = 0
-    open_cost: int = 0
-    realized: int = 0
-    fees: int = 0
-    taxes: int = 0
-    lots: list[list[int]] = field(default_factory=list)
-
-
-@dataclass
-class Fill:
-    """One fill that was accepted; `owner` is the final one. `quantity` is positive, in shares or contracts."""
-
-    fill_id: str
-    account: str
-    session: str
-    order_id: str
-    seqno: str
-    symbol: str
-    book: str
-    side: str
-    quantity: int
-    price: int
-    multiplier: int
-    fee: int
-    tax: int
-    receipt: str
-    owner: str = UNASSIGNED
-    voided: bool = False
 
 
 @dataclass
@@ -84,10 +70,6 @@ class Book:
     fills: dict[str, Fill]
     counts: dict[str, int]
     outcomes: list[str]
-
-
-class _Bad(Exception):
-    """A callback that cannot become state; the class that it counts in."""
 
 
 def fold(
@@ -107,14 +89,19 @@ def fold(
             log.outcomes.append(log.callback(record[1], record[2], record[3] if len(record) > 3 else 0))
         elif record[0] == "intent":
             log.intent(record[1])
+        elif record[0] == "close":
+            log.close(record[1], record[2])
         else:
             log.void(record[1])
     return log.book(methods, max_lots)
 
 
-def from_raw_events(raws: Iterable[RawExecEvent], intents: Iterable[Intent], **options: Any) -> Book:
+def from_raw_events(
+    raws: Iterable[RawExecEvent], intents: Iterable[Intent], *, closes: Iterable[tuple[str, str]] = (), **options: Any
+) -> Book:
     """Fold what stands in exec.raw and exec.intents, intents first: harmless as long as no intent is older than the window.
 
+    `closes` are the (account, session) that the ledger has closed.
     All raw events must be of one env. Records that are no callbacks are left out. Accounts have nothing to do with each other, so each is
     folded alone; `outcomes` are then by account.
     """
@@ -127,6 +114,8 @@ def from_raw_events(raws: Iterable[RawExecEvent], intents: Iterable[Intent], **o
         env = raw.env
         if raw.kind not in _CONTROL:
             logs.setdefault(raw.account, []).append(("callback", raw.kind, raw.payload, raw.ingest_ts))
+    for account, session in closes:
+        logs.setdefault(account, []).append(("close", account, session))
     whole = Book({}, {}, dict.fromkeys(CLASSES, 0), [])
     for log in logs.values():
         part = fold(log, env=env, **options)
@@ -155,6 +144,7 @@ class _Log:
         self.custom: dict[tuple[str, str, str], str] = {}
         self.blocked: set[tuple[str, str, str]] = set()
         self.newest: dict[str, int] = {}
+        self.closed: dict[str, list[range]] = {}
 
     def oldest(self, account: str) -> int:
         return self.newest.get(account, 0) - self.window
@@ -182,6 +172,10 @@ class _Log:
             self.voids.add(fill_id)
             self._place(account, session, fill_id)
 
+    def close(self, account: str, session: str) -> None:
+        """What is over can still be paired, but for what left the window before."""
+        self.closed.setdefault(account, []).append(range(self.oldest(account), ordinal(session) + 1))
+
     def callback(self, kind: str, payload: Any, ingest_us: int) -> str:
         kind = kind.removeprefix("CATCHUP_")
         if kind not in {"SORDER", "FORDER", "SDEAL", "FDEAL"}:
@@ -191,7 +185,7 @@ class _Log:
             if kind.endswith("ORDER"):
                 return self._order(kind[0], read)
             return self._deal(kind[0], read, ingest_us)
-        except _Bad as bad:
+        except Bad as bad:
             return str(bad)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return "dead_letters"
@@ -204,18 +198,18 @@ class _Log:
 
     def _order(self, market: str, payload: dict[str, Any]) -> str:
         order, status, operation = payload["order"], payload["status"], payload["operation"]
-        account = _account(self.env, market, order["account"]["broker_id"], order["account"]["account_id"])
+        account = account_key(self.env, market, order["account"]["broker_id"], order["account"]["account_id"])
         seqno, order_id = order.get("seqno") or "", order.get("id") or status.get("id") or ""
-        ts = _time(status["exchange_ts"])
+        ts = time_us(status["exchange_ts"])
         if order["action"] not in {"Buy", "Sell"}:
-            raise _Bad("dead_letters")
-        counts = (_count(order["quantity"]), _count(status.get("cancel_quantity") or 0))
-        _shares(market, order.get("order_lot") or "", sum(counts))
+            raise Bad("dead_letters")
+        counts = (count_of(order["quantity"]), count_of(status.get("cancel_quantity") or 0))
+        shares(market, order.get("order_lot") or "", sum(counts))
         # Of a report that names no order, the content says too little, so its receipt decides where it has one.
         name, receipt = order_id or seqno, payload.get("event_id") or ""
         content = (
             account, name or (payload["contract"]["code"], order["action"]), operation["op_type"], operation["op_code"], ts, *counts,
-            _money(order["price"]), status.get("modified_price") or 0, status.get("order_quantity") or 0,
+            micros_of(order["price"]), status.get("modified_price") or 0, status.get("order_quantity") or 0,
         )  # fmt: skip
         known = [identity for identity in ((account, receipt), content) if self.reports.get(identity, _NEVER) >= self.oldest(account)]
         if content in known and not name and receipt:
@@ -223,50 +217,49 @@ class _Log:
         if known:
             return "duplicates"
         if ordinal(session_of(ts)) < self.oldest(account):
-            raise _Bad("parked")
+            raise Bad("parked")
         for identity in ((account, receipt), content) if receipt else (content,):
             self.reports[identity] = ordinal(session_of(ts))
         self._know((account, session_of(ts), order_id or receipt), seqno, order.get("custom_field") or "")
         return "orders"
 
     def _deal(self, market: str, deal: dict[str, Any], ingest_us: int) -> str:
-        account = _account(self.env, market, deal["broker_id"], deal["account_id"])
-        ts, price, count = _time(deal["ts"]), _money(deal["price"]), _count(deal["quantity"])
+        account = account_key(self.env, market, deal["broker_id"], deal["account_id"])
+        ts, price, count = time_us(deal["ts"]), micros_of(deal["price"]), count_of(deal["quantity"])
         symbol = deal["full_code"] if market == "F" else deal["code"]
         combo = deal.get("combo") is True
         named = deal["trade_id"] and deal["exchange_seq"] and symbol
         if not named or not count or deal["action"] not in {"Buy", "Sell"} or (price < 0 and not combo):
-            raise _Bad("dead_letters")
-        instruments = _yaml("instruments")
+            raise Bad("dead_letters")
+        instruments = table("instruments")
         book = "derivative" if market == "F" else instruments["books"].get(deal.get("order_cond") or "")
         if book is None:
             # Its shelf is unknown; the shelves that are known are not concerned.
-            raise _Bad("dead_letters")
+            raise Bad("dead_letters")
         if combo:
-            raise _Bad("parked")
+            raise Bad("parked")
         side, receipt, seqno = deal["action"].upper(), deal.get("event_id") or "", deal.get("seqno") or ""
         lot = deal.get("order_lot") or ""
         if market == "S" and lot not in instruments["lots"]:
             self.blocked.add((account, symbol, book))
-            raise _Bad("dead_letters")
-        quantity = _shares(market, lot, count)
+            raise Bad("dead_letters")
+        quantity = shares(market, lot, count)
 
         session = session_of(ts)
-        fill_id = "|".join((account, session, _escape(deal["trade_id"]), _escape(deal["exchange_seq"])))
+        fill_id = "|".join((account, session, escape(deal["trade_id"]), escape(deal["exchange_seq"])))
         self._must_be_new(account, receipt, fill_id, (side, price, quantity))
         if not self.oldest(account) <= ordinal(session) <= ordinal(session_of(ingest_us or ts)) + 1:
-            raise _Bad("parked")
-        product = _product(market, deal["code"], symbol)
+            raise Bad("parked")
+        product = product_of(market, deal["code"], symbol)
         if product is None:
             self.blocked.add((account, symbol, book))
-            raise _Bad("dead_letters")
+            raise Bad("dead_letters")
         if (account, symbol, book) in self.blocked:
-            raise _Bad("parked")
+            raise Bad("parked")
         if quantity * abs(price) * product["multiplier"] > _LARGEST:
-            raise _Bad("dead_letters")
+            raise Bad("dead_letters")
 
         order = (account, session, deal["trade_id"])
-        fee, tax = self._charges(product, book, lot, side, order, quantity, price, ts)
         self.newest[account] = max(self.newest.get(account, 0), ordinal(session))
         self._know(order, seqno, deal.get("custom_field") or "")
         self._place(account, session, fill_id)
@@ -283,9 +276,10 @@ class _Log:
                 quantity,
                 price,
                 product["multiplier"],
-                fee,
-                tax,
                 receipt,
+                lot,
+                product,
+                ts,
             )
         )
         return "fills"
@@ -293,25 +287,15 @@ class _Log:
     def _must_be_new(self, account: str, receipt: str, fill_id: str, content: tuple[str, int, int]) -> None:
         held = self.held(account)
         if receipt and any(fill.receipt == receipt and fill.fill_id != fill_id for fill in held.values()):
-            raise _Bad("conflicts")
+            raise Bad("conflicts")
         if fill_id in held:
             known = held[fill_id]
-            raise _Bad("duplicates" if (known.side, known.price, known.quantity) == content else "conflicts")
-
-    def _charges(
-        self, product: dict[str, Any], book: str, lot: str, side: str, order: tuple[str, str, str], quantity: int, price: int, ts: int
-    ) -> tuple[int, int]:
-        """The difference that this fill makes to the order's estimate, in order of arrival. Voids are not followed."""
-        before = [fill for fill in self.fills if (fill.account, fill.session, fill.order_id) == order]
-        amount = sum(fill.quantity * fill.price * fill.multiplier for fill in before)
-        count = sum(fill.quantity for fill in before)
-        new = _estimate(product, book, lot, side, amount + quantity * price * product["multiplier"], count + quantity, ts)
-        return new[0] - sum(fill.fee for fill in before), new[1] - sum(fill.tax for fill in before)
+            raise Bad("duplicates" if (known.side, known.price, known.quantity) == content else "conflicts")
 
     # --- the answer --------------------------------------------------------------------------------------------------------------------
 
     def owner(self, fill: Fill) -> str:
-        order = (fill.account, fill.session, fill.order_id)
+        order = fill.order
         seqno = self.seqnos.get(order, "")
         for claim in reversed(self.claims):
             if (claim["account"], claim["session_id"]) == order[:2] and (
@@ -327,140 +311,29 @@ class _Log:
 
     def book(self, methods: Mapping[str, str], max_lots: int) -> Book:
         rows: dict[tuple[str, str, str, str], Row] = {}
+        held: dict[tuple[str, str, str, str], list[Fill]] = {}
         for fill in self.fills:
             fill.owner, fill.voided = self.owner(fill), fill.fill_id in self.voids
+        standing = [fill for fill in self.fills if not fill.voided]
+        charge(standing, {fill.fill_id: spared for fills in self._days(standing) for fill, spared in paired(fills)})
+        for fill in self.fills:
             for strategy in (fill.owner, NET):
-                row = rows.setdefault((fill.account, fill.symbol, fill.book, strategy), Row())
-                if not fill.voided:
-                    _trade(row, fill, methods[fill.book], max_lots)
+                held.setdefault((fill.account, fill.symbol, fill.book, strategy), []).append(fill)
+        for key, fills in held.items():
+            kind = fills[0].product["security_type"]
+            method = methods.get(f"{kind}.{key[2]}") or methods.get(kind) or methods[key[2]]
+            counted = [fill for fill in fills if not fill.voided]
+            rows[key] = row_of([(fill.day, *fill.signed) for fill in counted], method, max_lots)
+            rows[key].fees, rows[key].taxes = sum(fill.fee for fill in counted), sum(fill.tax for fill in counted)
         counts = {name: self.outcomes.count(name) for name in CLASSES}
         return Book(rows, {fill.fill_id: fill for fill in self.fills}, counts, self.outcomes)
 
-
-# --- money -------------------------------------------------------------------------------------------------------------------------------
-
-
-def _trade(row: Row, fill: Fill, method: str, max_lots: int) -> None:
-    """One fill into a row. Under `average` the row is one big lot, so both methods are the same walk."""
-    lots = row.lots if method == "fifo" else ([[row.quantity, row.open_cost]] if row.quantity else [])
-    left = fill.quantity if fill.side == "BUY" else -fill.quantity
-    unit = fill.price * fill.multiplier
-    cash = -left * unit
-    while left and lots and (lots[0][0] > 0) != (left > 0):
-        quantity, cost = lots[0]
-        if abs(left) >= abs(quantity):
-            left += quantity
-            lots.pop(0)
-        else:
-            # round() of a Fraction goes to the even neighbour on a tie.
-            lots[0] = [quantity + left, cost - round(Fraction(cost * -left, quantity))]
-            left = 0
-    if left:
-        lots.append([left, left * unit])
-    while method == "fifo" and len(lots) > max_lots:
-        lots[:2] = [[lots[0][0] + lots[1][0], lots[0][1] + lots[1][1]]]
-    before = row.open_cost
-    row.quantity, row.open_cost = sum(quantity for quantity, _ in lots), sum(cost for _, cost in lots)
-    row.lots = lots if method == "fifo" else []
-    row.realized += cash + row.open_cost - before
-    row.fees += fill.fee
-    row.taxes += fill.tax
-
-
-def _estimate(product: dict[str, Any], book: str, lot: str, side: str, amount: int, count: int, ts: int) -> tuple[int, int]:
-    """Commission and tax of an order's whole turnover so far, in 10⁻⁶ TWD."""
-    tables = _yaml("fees")
-    day = datetime.fromtimestamp(ts / _MILLION, tz=_TAIPEI).date()
-    fee, tax = _in_force(tables["fees"][product["fee"]], book, day), _in_force(tables["taxes"][product["tax"]], book, day)
-    charged = Fraction(amount * fee.get("rate_per_billion", 0), 10**9) + count * _micros(fee.get("per_contract_twd", 0))
-    odd = lot in {name for name, size in _yaml("instruments")["lots"].items() if size == 1}
-    least = _micros(fee.get("odd_lot_minimum_twd", 0) if odd else fee.get("minimum_twd", 0))
-    owed = Fraction(amount * tax.get("rate_per_billion", 0), 10**9) if side in tax["sides"] else Fraction(0)
-    return max(_whole(charged, fee.get("rounding", "floor")), least), _whole(owed, tax.get("rounding", "floor"))
-
-
-def _micros(twd: float) -> int:
-    return int(Decimal(str(twd)) * _MILLION)
-
-
-def _whole(amount: Fraction, rounding: str) -> int:
-    if rounding == "none":
-        return floor(amount)
-    return floor(amount / _MILLION + (Fraction(1, 2) if rounding == "half_up" else 0)) * _MILLION
-
-
-def _in_force(entries: list[dict[str, Any]], book: str, day: date) -> dict[str, Any]:
-    fitting = [
-        entry
-        for entry in entries
-        if book in entry.get("books", [book]) and entry.get("valid_from", date.min) <= day <= entry.get("valid_to", date.max)
-    ]
-    return fitting[0]
-
-
-# --- names, numbers and tables -----------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _yaml(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load((_CONFIG / f"{name}.yaml").read_text("utf-8"))
-    return read
-
-
-def _product(market: str, code: str, full_code: str) -> dict[str, Any] | None:
-    tables = _yaml("instruments")
-    if market == "F":
-        name = tables["roots"].get(code)
-    else:
-        name = next((rule["product"] for rule in tables["stocks"] if re.fullmatch(rule["pattern"], full_code)), None)
-    return tables["products"][name] if name else None
-
-
-def _shares(market: str, lot: str, count: int) -> int:
-    if market == "F":
-        return count
-    return count * int(_yaml("instruments")["lots"][lot])
-
-
-def _escape(part: str) -> str:
-    return part.replace("%", "%25").replace("|", "%7C")
-
-
-def _account(env: str, market: str, broker_id: str, account_id: str) -> str:
-    return "|".join((_escape(env), market, _escape(broker_id), _escape(account_id)))
-
-
-def _number(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise _Bad("dead_letters")
-    return Decimal(repr(value))
-
-
-def _time(value: Any) -> int:
-    return round(_number(value) * _MILLION)
-
-
-def _money(value: Any) -> int:
-    scaled = _number(value) * _MILLION
-    if scaled != int(scaled) or abs(scaled) > _LARGEST:
-        raise _Bad("dead_letters")
-    return int(scaled)
-
-
-def _count(value: Any) -> int:
-    number = _number(value)
-    if number != int(number) or not 0 <= number <= _MOST:
-        raise _Bad("dead_letters")
-    return int(number)
-
-
-def session_of(ts_us: int) -> str:
-    """The session of a moment, by the wall clock of Taipei."""
-    local = datetime(1970, 1, 1, tzinfo=UTC).astimezone(_TAIPEI) + timedelta(microseconds=ts_us)
-    night = (local.hour, local.minute) >= (14, 45) or local.hour < 6
-    return f"{(local - timedelta(hours=6)).date()}{'N' if night else 'D'}"
-
-
-def ordinal(session: str) -> int:
-    """A number that rises by one from each half-day session to the next."""
-    return date.fromisoformat(session[:10]).toordinal() * 2 + (session[10] == "N")
+    def _days(self, standing: Iterable[Fill]) -> list[list[Fill]]:
+        """What can be day-traded, by session and stock, of the sessions that are closed."""
+        rule = table("fees")["day_trade"]
+        days: dict[tuple[str, ...], list[Fill]] = {}
+        for fill in standing:
+            over = any(ordinal(fill.session) in closed for closed in self.closed.get(fill.account, []))
+            if over and fill.product["tax"] in rule["taxes"] and fill.book in rule["books"] and fill.lot in rule["lots"]:
+                days.setdefault((fill.account, fill.session, fill.symbol, fill.book), []).append(fill)
+        return list(days.values())

@@ -1,4 +1,4 @@
-"""Logs of callbacks, intents and voids for property tests: few orders, few prices, and every kind of disorder among them."""
+"""Logs of callbacks, intents, voids and closes for property tests: few orders, few prices, and every kind of disorder among them."""
 
 import json
 import os
@@ -170,6 +170,13 @@ def claims(draw: st.DrawFn, known: Sequence[Plan], at_most: int) -> list[Record]
     ]
 
 
+@st.composite
+def closes(draw: st.DrawFn, known: Sequence[Plan], sessions: int) -> list[Record]:
+    """Sessions of the accounts that are over, before or after the last of their fills came."""
+    plan = draw(st.sampled_from(known))
+    return [("close", account_of(plan), session_name(draw(st.integers(0, sessions)))) for _ in range(draw(st.integers(0, 2)))]
+
+
 def id_of(record: Record) -> str:
     """Return the fill id of a deal made by `deal`."""
     payload = record[2]
@@ -229,11 +236,22 @@ def logs(draw: st.DrawFn, *, sessions: int = 1, fills_max: int = 12, disturbed: 
     """A whole log in any order. `sessions` half days after the first one may occur."""
     known = draw(plans(sessions))
     made = draw(fills(known, fills_max))
-    others = draw(claims(known, 5))
+    others = draw(claims(known, 5)) + draw(closes(known, sessions))
     others += [("void", id_of(record)) for record in draw(st.lists(st.sampled_from(made), max_size=3))]
     if disturbed:
         others += draw(disturbances(made, known))
     return draw(st.permutations(made + others))
+
+
+@st.composite
+def traded_days(draw: st.DrawFn) -> list[Record]:
+    """One stock in cash through one day and its close, with voids before and after it: what day trades are made of."""
+    known = [
+        Plan(number, *_INSTRUMENTS[draw(st.sampled_from([1, 1, 0]))], 0, "", draw(st.sampled_from(["Buy", "Sell"]))) for number in range(4)
+    ]
+    made = draw(fills(known, 8))
+    others = draw(claims(known, 2)) + [("void", id_of(record)) for record in draw(st.lists(st.sampled_from(made), max_size=2))]
+    return draw(st.permutations([*made, *others, ("close", account_of(known[0]), FIRST_SESSION)]))
 
 
 def readable(log: Sequence[Record]) -> str:

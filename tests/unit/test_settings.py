@@ -265,6 +265,47 @@ def test_a_cost_method_for_a_book_that_does_not_exist_is_refused(tmp_path: Path)
     assert re.match(r"execution.yaml:\d+: positions.cost_method.cahs: unknown book; known: cash, derivative", found)
 
 
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("STOCK.cash", "unknown security type 'STOCK'; known: ETF, FUT"),
+        ("STK.cahs", "unknown book 'cahs'; known: cash, derivative"),
+        ("STK.", "unknown book ''; known: cash"),
+    ],
+)
+def test_a_cost_method_for_a_type_or_its_book_that_does_not_exist_is_refused(tmp_path: Path, key: str, expected: str) -> None:
+    text = edited("execution.yaml", ("derivative: fifo", f"derivative: fifo\n    {key}: fifo"))
+
+    (found,) = mistakes(tmp_path, execution=text)
+
+    assert expected in found
+    assert f"positions.cost_method.{key}: " in found
+
+
+def test_a_cost_method_may_be_said_for_a_security_type_and_for_one_in_its_book(tmp_path: Path) -> None:
+    text = edited("execution.yaml", ("derivative: fifo", "derivative: fifo\n    STK.cash: day_pair_average\n    OPT: average"))
+    (tmp_path / "execution.yaml").write_text(text, "utf-8")
+
+    methods = load(tmp_path, environ={}).rules().cost_methods
+
+    assert (methods["STK.cash"], methods["OPT"], methods["cash"]) == ("day_pair_average", "average", "average")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("taxes: {stock: stock_day_trade}", "taxes: {stock: stock_daytrade}", "day_trade.taxes.stock: unknown tax 'stock_daytrade'"),
+        ("books: [cash]", "books: [cahs]", "day_trade.books: unknown book 'cahs'"),
+        ("lots: [Common, Fixing]", "lots: [Comon]", "day_trade.lots: unknown order lot 'Comon'; known: Block"),
+        ("option: option_settlement}", "option: optional}", "settlement.option: unknown tax 'optional'"),
+    ],
+)
+def test_a_rule_of_taxes_that_names_what_does_not_exist_is_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    (found,) = mistakes(tmp_path, fees=edited("fees.yaml", (old, new)))
+
+    assert expected in found
+
+
 INSTRUMENTS = (
     ("fee: stock, tax: stock}", "fee: stok, tax: stock}", "products.stock.fee: 'stok' is not in fees.yaml; known: future, option, stock"),
     ("fee: stock, tax: etf}", "fee: stock, tax: efts}", "products.etf.tax: 'efts' is not in fees.yaml"),

@@ -11,7 +11,7 @@ from execpos.bridge.convert import Converter
 from execpos.bridge.intents import intent_record
 from execpos.brokers.sim import Faults, SimConfig, Simulator, market_open_us
 from execpos.domain.book import Source
-from execpos.domain.events import FillEvent, OrderEvent, PositionDelta
+from execpos.domain.events import CorrectionOutcome, FillEvent, OrderEvent, PositionDelta
 from execpos.domain.pipeline import Pipeline
 from execpos.domain.positions import CostMethod
 
@@ -30,6 +30,9 @@ class Nothing:
 
     def delta(self, event: PositionDelta) -> None:
         """Take a delta."""
+
+    def outcome(self, outcome: CorrectionOutcome) -> None:
+        """Take an outcome."""
 
 
 def fold(simulator: Simulator) -> tuple[Counter[str], list[dict[str, Any]]]:

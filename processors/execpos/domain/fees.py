@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from execpos.domain.events import Side
-from execpos.domain.instruments import Product
+from execpos.domain.instruments import DERIVATIVE, Product
 
 Rounding = Literal["floor", "half_up", "none"]
 
@@ -56,6 +56,14 @@ class TaxRate(msgspec.Struct, frozen=True):
     valid_to: int | None = None
 
 
+class DayTrade(msgspec.Struct, frozen=True):
+    """Which sales pay less when a buy of the same day pairs with them: the tax that falls -> the one that is due, books, and order lots."""
+
+    taxes: dict[str, str] = {}
+    books: frozenset[str] = frozenset()
+    lots: frozenset[str] = frozenset()
+
+
 class FeeSchedule(msgspec.Struct, frozen=True, eq=False):
     """The tables of `config/fees.yaml`. Pure; not thread-safe (it fills a memo), one a thread.
 
@@ -63,11 +71,15 @@ class FeeSchedule(msgspec.Struct, frozen=True, eq=False):
         fees: name -> rates, those for certain books first, gapless in time (the settings see to it).
         taxes: likewise.
         odd_lots: order lots whose unit is one share.
+        day_trade: which sales of stocks may turn out to be day trades.
+        settlement: name of a tax -> the one that is due when such a contract is settled.
     """
 
     fees: dict[str, tuple[FeeRate, ...]]
     taxes: dict[str, tuple[TaxRate, ...]]
     odd_lots: frozenset[str]
+    day_trade: DayTrade = DayTrade()
+    settlement: dict[str, str] = {}
     _memo: dict[tuple[str, str, str, int], tuple[FeeRate, TaxRate]] = {}
 
     def estimate(
@@ -97,6 +109,43 @@ class FeeSchedule(msgspec.Struct, frozen=True, eq=False):
         charged = _rounded(amount_micros * fee.rate + quantity * fee.per_contract * RATE_UNIT, fee.rounding)
         commission = max(charged, fee.odd_lot_minimum if order_lot in self.odd_lots else fee.minimum)
         return commission, _rounded(amount_micros * tax.rate, tax.rounding) if side in tax.sides else 0
+
+    def day_tradable(self, product: Product, book: str, order_lot: str) -> bool:
+        """Tell whether a buy and a sale of it on one day are a day trade."""
+        rule = self.day_trade
+        return product.tax in rule.taxes and book in rule.books and order_lot in rule.lots
+
+    def day_trade_tax(self, product: Product, book: str, side: Side, amount_micros: int, paired_micros: int, trading_date: int) -> int:
+        """Return the tax of an order of which a part was day-traded, 10^-6 TWD: both parts at their rates, rounded once together.
+
+        Args:
+            product: one that is day-tradable.
+            book: shelf of the position.
+            side: of the order.
+            amount_micros: turnover of the whole order.
+            paired_micros: turnover of the part that was paired, at most `amount_micros`.
+            trading_date: of the order's session, days since the epoch.
+        """
+        full = _in_force(self.taxes[product.tax], book, trading_date)
+        less = _in_force(self.taxes[self.day_trade.taxes[product.tax]], book, trading_date)
+        rate_full, rate_less = (rate.rate if side in rate.sides else 0 for rate in (full, less))
+        return _rounded((amount_micros - paired_micros) * rate_full + paired_micros * rate_less, full.rounding)
+
+    def settlement_tax(self, product: Product, quantity: int, price: int, trading_date: int) -> int:
+        """Return the tax on a contract that is settled at `price` (10^-6 a point), 10^-6 TWD; 0 where the table names none.
+
+        Args:
+            product: the contract's.
+            quantity: contracts, signed: a long is sold, a short bought back.
+            price: settlement price of the contract, and for an option that of what it is on.
+            trading_date: day of settlement, days since the epoch.
+        """
+        name = self.settlement.get(product.tax)
+        if name is None or not quantity:
+            return 0
+        tax = _in_force(self.taxes[name], DERIVATIVE, trading_date)
+        side: Side = "SELL" if quantity > 0 else "BUY"
+        return _rounded(abs(quantity) * price * product.multiplier * tax.rate, tax.rounding) if side in tax.sides else 0
 
 
 RateT = TypeVar("RateT", FeeRate, TaxRate)

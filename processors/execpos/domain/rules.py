@@ -32,7 +32,7 @@ class Rules(msgspec.Struct, frozen=True, eq=False):
         instruments: products, books and lots.
         fees: estimates of commission and tax.
         calendar: trading dates and windows.
-        cost_methods: book -> how open cost is kept.
+        cost_methods: book, security type, or `TYPE.book` -> how open cost is kept; see `positions.method_of`.
         attribution: how custom_field names a strategy.
         window_sessions: half-day sessions in which a fill can still be proven new.
         combo: whether legs of a combo are parked or booked as they are reported.

@@ -136,14 +136,34 @@ def problems_with_tables(settings: "Settings") -> Iterator[tuple[str, Problem]]:
 
 def _books(settings: "Settings") -> Iterator[tuple[str, Problem]]:
     books = {DERIVATIVE, *settings.instruments.books.values()}
+    kinds = {product.security_type for product in settings.instruments.products.values()}
     methods = settings.positions.cost_method
     for book in sorted(books - methods.keys()):
         yield "execution.yaml", Problem(("positions", "cost_method"), f"book {book!r} of instruments.yaml has no cost method; add it")
-    for book in sorted(methods.keys() - books):
-        yield "execution.yaml", Problem(("positions", "cost_method", book), f"unknown book; known: {listed(books)}")
-    for where, entries in (("fees", settings.fees.fees), ("taxes", settings.fees.taxes)):
+    for key in sorted(methods.keys() - books - kinds):
+        kind, dot, book = key.partition(".")
+        if not dot:
+            what = f"unknown book; known: {listed(books)}; or a security type: {listed(kinds)}"
+        elif kind not in kinds:
+            what = f"unknown security type {kind!r}; known: {listed(kinds)}"
+        elif book not in books:
+            what = f"unknown book {book!r}; known: {listed(books)}"
+        else:
+            continue
+        yield "execution.yaml", Problem(("positions", "cost_method", key), what)
+    yield from _shelves_of_fees(settings, books)
+
+
+def _shelves_of_fees(settings: "Settings", books: set[str]) -> Iterator[tuple[str, Problem]]:
+    fees = settings.fees
+    for where, entries in (("fees", fees.fees), ("taxes", fees.taxes)):
         for name, rates in entries.items():
             for position, rate in enumerate(rates):
                 for book in sorted(set(rate.books) - books):
                     path = (where, name, position, "books")
                     yield "fees.yaml", Problem(path, f"unknown book {book!r}; known: {listed(books)}")
+    for book in sorted(set(fees.day_trade.books) - books):
+        yield "fees.yaml", Problem(("day_trade", "books"), f"unknown book {book!r}; known: {listed(books)}")
+    lots = settings.instruments.lots
+    for lot in sorted(set(fees.day_trade.lots) - lots.keys()):
+        yield "fees.yaml", Problem(("day_trade", "lots"), f"unknown order lot {lot!r}; known: {listed(lots)}")

@@ -69,6 +69,8 @@ class Ledger(Section):
     """After it the cluster aborts an open transaction of a dead process."""
     session_timeout_ms: Annotated[int, Field(ge=6000, le=1_800_000)] = 30_000
     """After it the group gives the partitions of a dead process to others; above transaction_timeout_ms."""
+    leave_on_stop: bool = True
+    """Whether a process that is told to stop hands its partitions over at once; false: it keeps them for a restart within the session."""
 
 
 class Journal(Section):
@@ -129,7 +131,7 @@ class Positions(Section):
         "emerging": "average",
         "derivative": "fifo",
     }
-    """Book -> average or fifo; the broker keeps cash stocks at average cost and closes every other book first in, first out."""
+    """Book -> average, fifo or day_pair_average; a security type, or one with its book (STK.cash), goes before the book."""
     max_lots: Annotated[int, Field(ge=2, le=10_000)] = 256
     """Open lots of a row; beyond it the oldest are merged, and the row says so."""
     forget_flat_days: Annotated[int, Field(ge=1, le=3650)] = 90
@@ -278,6 +280,17 @@ class Halt(Section):
     """A breach that the auditor finds halts its scope."""
 
 
+class Client(Section):
+    """What strategies and risk go by (`from execpos import PositionView, RiskGate`)."""
+
+    required_sources: tuple[Literal["reconciler", "auditor", "operator"], ...] = ("reconciler",)
+    """Sources of exec.control that have to have spoken lately, or no order passes the gate."""
+    control_age_s: Annotated[float, Field(ge=3, le=86_400)] = 5
+    """Silence of such a source."""
+    orders_within_s: Annotated[float, Field(gt=0, le=2_592_000)] = 345_600
+    """How far back a client looks for open orders at its start."""
+
+
 class Execution(Section):
     """config/execution.yaml."""
 
@@ -297,3 +310,4 @@ class Execution(Section):
     reconciliation: Reconciliation = Reconciliation()
     polling: Polling = Polling()
     halt: Halt = Halt()
+    client: Client = Client()

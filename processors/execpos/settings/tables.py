@@ -170,18 +170,37 @@ class TaxEntry(Dated):
     """How the order's sum becomes whole TWD."""
 
 
+class DayTradeEntry(Section):
+    """Sales that pay another tax when a buy of the same day pairs with them."""
+
+    taxes: Annotated[dict[Name, Name], Field(default_factory=dict)]
+    """Tax that such a sale pays at first -> the one that is due."""
+    books: tuple[Name, ...] = ()
+    """Books in which a day trade counts."""
+    lots: tuple[Name, ...] = ()
+    """Order lots that count."""
+
+
 class FeesFile(Section):
     """config/fees.yaml."""
 
     fees: dict[Name, Annotated[tuple[FeeEntry, ...], Field(min_length=1)]]
     taxes: dict[Name, Annotated[tuple[TaxEntry, ...], Field(min_length=1)]]
+    day_trade: DayTradeEntry = DayTradeEntry(taxes={})
+    """Sales of stocks that were bought on the same day."""
+    settlement: Annotated[dict[Name, Name], Field(default_factory=dict)]
+    """Tax of a contract -> the one that is due when it is settled."""
 
     def problems(self) -> Iterator[Problem]:
-        """Yield gaps and overlaps in time."""
+        """Yield gaps and overlaps in time, and names of taxes that do not exist."""
         for name, fees in self.fees.items():
             yield from _gaps(("fees", name), fees)
         for name, taxes in self.taxes.items():
             yield from _gaps(("taxes", name), taxes)
+        for path, table in ((("day_trade", "taxes"), self.day_trade.taxes), (("settlement",), self.settlement)):
+            for name, due in table.items():
+                for each in sorted({name, due} - self.taxes.keys()):
+                    yield Problem((*path, name), f"unknown tax {each!r}; known: {listed(self.taxes)}")
 
     def build(self, odd_lots: frozenset[str]) -> domain_fees.FeeSchedule:
         """Return the domain's tables; `odd_lots` are the order lots whose unit is one share."""
@@ -189,6 +208,8 @@ class FeesFile(Section):
             fees={name: tuple(map(_fee, _certain_books_first(entries))) for name, entries in self.fees.items()},
             taxes={name: tuple(map(_tax, _certain_books_first(entries))) for name, entries in self.taxes.items()},
             odd_lots=odd_lots,
+            day_trade=domain_fees.DayTrade(dict(self.day_trade.taxes), frozenset(self.day_trade.books), frozenset(self.day_trade.lots)),
+            settlement=dict(self.settlement),
         )
 
 

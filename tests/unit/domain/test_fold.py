@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import oracle
+import oracle_charges
 from execpos import settings
 from execpos.cli.fold import fold
 from execpos.domain.fold import Fold
@@ -99,7 +100,7 @@ def test_the_oracle_says_the_same_of_the_sample_file() -> None:
     found = {(row["account"], row["symbol"], row["book"], row["strategy_id"]): row for row in every}
     assert found.keys() == expected.rows.keys()
     for key, row in expected.rows.items():
-        amounts = [oracle._micros(found[key][name]) for name in ("open_cost", "realized_pnl", "fees", "taxes")]
+        amounts = [oracle_charges._micros(found[key][name]) for name in ("open_cost", "realized_pnl", "fees", "taxes")]
         assert [found[key]["quantity"], *amounts] == [row.quantity, row.open_cost, row.realized, row.fees, row.taxes]
 
 

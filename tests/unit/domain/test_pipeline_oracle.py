@@ -15,6 +15,12 @@ def test_rows_fills_classes_and_journal_equal_the_oracle(**drawn: Any) -> None:
 
 
 @examples(150)
+@given(**properties.DAYS)
+def test_a_day_of_trades_with_voids_around_its_close_equals_the_oracle(**drawn: Any) -> None:
+    properties.equals_the_oracle(**drawn)
+
+
+@examples(150)
 @given(**properties.WINDOW)
 def test_a_window_that_slides_over_many_sessions_with_late_fills_equals_the_oracle(**drawn: Any) -> None:
     properties.equals_the_oracle_in_a_sliding_window(**drawn)
@@ -24,6 +30,13 @@ def test_a_window_that_slides_over_many_sessions_with_late_fills_equals_the_orac
 @given(**properties.ORDER)
 def test_any_order_and_repetition_of_intents_and_voids_among_the_same_fills_ends_in_the_same_rows(**drawn: Any) -> None:
     properties.ends_the_same_in_any_order(**drawn)
+
+
+@examples(60)
+@given(**properties.DAYS_CRASH)
+def test_a_rollback_around_a_close_restores_the_exact_state_and_so_does_a_restart(**drawn: Any) -> None:
+    properties.rolls_back_exactly(**drawn)
+    properties.restores_exactly(**drawn)
 
 
 @examples(50)
