@@ -37,6 +37,10 @@ class Follower:
             yield from self._reader.read(spans, self._timeout_s)
             self._next |= {span.tp: span.end for span in spans}
 
+    def skip(self) -> None:
+        """Go on with what is committed from now on."""
+        self._next = self._cluster.high_watermarks(list(self._next), self._timeout_s)
+
     def close(self) -> None:
         """Let go. A second call does nothing."""
         self._reader.close()

@@ -1,0 +1,150 @@
+"""Asks the ledger for snapshots and waits for them: requests go in like corrections, answers come out with the request's id."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import KafkaError
+
+from execpos.codecs.avro import Decoder, Encoder
+from execpos.codecs.registry import Schemas
+from execpos.domain.events import Correction, CorrectionOutcome, PositionSnapshot
+from execpos.domain.snapshot import Parts
+from execpos.errors import CheckFailed, DependencyError
+from execpos.kafka.follow import Follower
+from execpos.kafka.ports import Cluster, Message
+
+# An answer takes a transaction; looking more often would only load the broker.
+_POLL_S = 0.05
+
+# How long Kafka may take to have the requests.
+_WRITE_S = 10.0
+
+
+def snapshot_request(correction_id: str, account: str, reason: str, requested_by: str, ts_us: int) -> Correction:
+    """Return the request for one account's book."""
+    return Correction(
+        correction_id=correction_id,
+        account=account,
+        kind="SNAPSHOT",
+        symbol="",
+        book="",
+        strategy_id="",
+        expected_net_version=-1,
+        quantity=0,
+        price=0,
+        amount=0,
+        fees=0,
+        taxes=0,
+        to_symbol="",
+        to_book="",
+        to_strategy_id="",
+        numerator=0,
+        denominator=0,
+        fill_id="",
+        quality="",
+        read_began_ts=0,
+        read_ended_ts=0,
+        marker_before="",
+        marker_after="",
+        source_topic="",
+        source_partition=0,
+        source_offset=0,
+        reason=reason,
+        evidence={},
+        requested_by=requested_by,
+        approved_by="",
+        ts=ts_us,
+    )
+
+
+class Asking:
+    """Writes requests and takes the answers that come after it was made. One thread; every call blocks.
+
+    Args:
+        cluster: where the topics are.
+        schemas: what the registry says of our records.
+        prefix: of the topics.
+
+    Calls raise DependencyError when Kafka is not reachable.
+    """
+
+    def __init__(self, cluster: Cluster, schemas: Schemas, prefix: str = "") -> None:
+        self._cluster = cluster
+        self._corrections = f"{prefix}exec.corrections.v1"
+        self._snapshots = f"{prefix}exec.snapshots.v1"
+        self._encode = Encoder(Correction, schemas.ids[Correction])
+        self._snapshot = Decoder(PositionSnapshot, schemas.writers[PositionSnapshot])
+        self._outcome = Decoder(CorrectionOutcome, schemas.writers[CorrectionOutcome])
+        self._parts = Parts()
+        self._follower = Follower(cluster, [self._snapshots, f"{prefix}exec.correction-outcomes.v1"])
+        self._follower.skip()
+
+    def close(self) -> None:
+        """Let go. A second call does nothing."""
+        self._follower.close()
+
+    def write(self, requests: Sequence[Correction]) -> None:
+        """Write the requests and wait until Kafka has them.
+
+        Raises:
+            DependencyError: it does not have all of them in time; some may be answered all the same.
+        """
+        failed: list[str] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            del message
+            if error is not None:
+                failed.append(error.name())
+
+        producer = self._cluster.idempotent_producer("asking")
+        try:
+            for request in requests:
+                producer.produce(self._corrections, -1, request.account.encode(), self._encode(request), delivered)
+            left = producer.flush(_WRITE_S)
+        finally:
+            producer.close()
+        if left or failed:
+            raise DependencyError(
+                f"Kafka did not take {left + len(failed)} of {len(requests)} requests: {', '.join(sorted(set(failed))) or 'no answer'}",
+                hint="check that the broker is up and has the topic",
+            )
+
+    def answers(self, requests: Sequence[Correction], timeout_s: float) -> Iterator[PositionSnapshot]:
+        """Yield the snapshot of each request as it comes, put together, until all are there or the time is over.
+
+        Raises:
+            CheckFailed: the ledger rejected a request.
+        """
+        open_ids = {request.correction_id for request in requests}
+        deadline_s = time.monotonic() + timeout_s
+        while open_ids:
+            for message in self._follower.poll():
+                whole = self._taken(message, open_ids)
+                if whole is not None:
+                    open_ids.discard(whole.request_id)
+                    yield whole
+            if time.monotonic() >= deadline_s:
+                return
+            time.sleep(_POLL_S)
+
+    def _taken(self, message: Message, open_ids: set[str]) -> PositionSnapshot | None:
+        if message.topic() == self._snapshots:
+            whole = self._parts.take(self._snapshot(message.value() or b""))
+            return whole if whole is not None and whole.request_id in open_ids else None
+        outcome = self._outcome(message.value() or b"")
+        if outcome.correction_id in open_ids and outcome.outcome == "REJECTED":
+            raise CheckFailed(f"the ledger rejected the request for {outcome.account}: {outcome.reason}, {outcome.detail}")
+        return None
+
+
+def accounts_of(cluster: Cluster, prefix: str = "") -> list[str]:
+    """Return the keys of the accounts that have positions. Blocks for reading the compacted topic.
+
+    Raises:
+        DependencyError: Kafka is not reachable.
+    """
+    follower = Follower(cluster, [f"{prefix}exec.positions.v1"])
+    try:
+        return sorted({"|".join((message.key() or b"").decode().split("|")[:4]) for message in follower.poll()})
+    finally:
+        follower.close()
