@@ -11,7 +11,10 @@ import click
 
 from execpos.cli import connect
 from execpos.cli.config import config_option
+from execpos.cli.history import history
+from execpos.cli.moments import same_account
 from execpos.cli.output import json_option, print_json, stdout, table
+from execpos.cli.transfer import transfer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,6 +66,7 @@ def _filters(command: Any) -> Any:
     for option in (
         click.option("--account", help="Only this account: its key, or its number."),
         click.option("--symbol", help="Only this symbol."),
+        click.option("--book", "shelf", help="Only this book."),
         click.option("--strategy", help="Only this strategy; * for NET."),
         click.option("--flat/--no-flat", default=False, help="Also positions that hold nothing."),
         config_option,
@@ -73,13 +77,17 @@ def _filters(command: Any) -> Any:
 
 @click.group()
 def positions() -> None:
-    """Show positions from the compacted topic exec.positions."""
+    """Show positions from the compacted topic exec.positions, their history, and move them between strategies."""
+
+
+positions.add_command(history)
+positions.add_command(transfer)
 
 
 @positions.command("get")
 @_filters
 @json_option
-def get(*, config_dir: Path | None, account: str | None, symbol: str | None, strategy: str | None, flat: bool, as_json: bool) -> None:
+def get(*, config_dir: Path | None, as_json: bool, **wanted: Any) -> None:
     """Print the positions as committed now.
 
     With --json, one object goes to stdout: positions, a list of rows as `execpos fold` prints them, and with as_of (the time of the newest
@@ -87,7 +95,7 @@ def get(*, config_dir: Path | None, account: str | None, symbol: str | None, str
     """
     with _open(config_dir) as book:
         book.refresh()
-        states = _chosen(book, account, symbol, strategy, flat=flat)
+        states = _chosen(book, **wanted)
     if as_json:
         print_json({"positions": [_plain(state) for state in states]})
     else:
@@ -96,26 +104,29 @@ def get(*, config_dir: Path | None, account: str | None, symbol: str | None, str
 
 @positions.command()
 @_filters
-def watch(*, config_dir: Path | None, account: str | None, symbol: str | None, strategy: str | None, flat: bool) -> None:
+def watch(*, config_dir: Path | None, **wanted: Any) -> None:
     """Show the positions and keep the table up to date until interrupted."""
     from rich.live import Live  # noqa: PLC0415 (`--help` must not pay for it)
 
     with _open(config_dir) as book, Live(console=stdout(), auto_refresh=False, screen=stdout().is_terminal) as live:
         while True:
             book.refresh()
-            states = _chosen(book, account, symbol, strategy, flat=flat)
+            states = _chosen(book, **wanted)
             shown = states[: max(5, stdout().height - 6)]
             title = f"Positions, {datetime.now(UTC):%H:%M:%S} UTC, {len(shown)} of {len(states)}"
             live.update(_table(shown, title), refresh=True)
             time.sleep(_REFRESH_S)
 
 
-def _chosen(book: _Book, account: str | None, symbol: str | None, strategy: str | None, *, flat: bool) -> "list[PositionState]":
+def _chosen(
+    book: _Book, account: str | None, symbol: str | None, shelf: str | None, strategy: str | None, *, flat: bool
+) -> "list[PositionState]":
     return [
         state
         for _, state in sorted(book.states.items())
-        if (account is None or account in (state.account, state.account.rsplit("|", 1)[-1]))
+        if same_account(state.account, account)
         and (symbol is None or state.symbol == symbol)
+        and (shelf is None or state.book == shelf)
         and (strategy is None or state.strategy_id == strategy)
         and (flat or state.quantity or state.quality != "CONFIRMED")
     ]

@@ -44,6 +44,7 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
     from execpos.kafka.loop import LoopLimits  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.kafka.transaction import within_session  # noqa: PLC0415 (as above)
     from execpos.ledger import service  # noqa: PLC0415 (as above)
+    from execpos.ledger.snapshots import SnapshotOptions  # noqa: PLC0415 (as above)
 
     name = instance or settings.ledger.instance
     options = service.LedgerOptions(
@@ -53,8 +54,10 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
         limits=LoopLimits(
             poll_s=settings.ledger.poll_ms / 1000,
             batch=settings.ledger.batch_max,
+            leave_s=LoopLimits().leave_s if settings.ledger.leave_on_stop else 0.0,
             transaction=within_session(settings.ledger.session_timeout_ms / 1000),
         ),
+        snapshots=SnapshotOptions(**settings.snapshots.model_dump()),
     )
     schemas = connect.schemas(settings)
     with connect.stopped_by_signals() as stop:

@@ -274,6 +274,49 @@ def test_a_static_member_that_restarts_keeps_its_partitions(kafka: Harness) -> N
     again.close()
 
 
+def test_a_member_that_leaves_gives_its_partitions_to_the_others_in_the_next_generation(kafka: Harness) -> None:
+    inputs = kafka.topic("in", 2)
+    one = kafka.join("group", "one", inputs)
+    two = kafka.cluster.consumer(kafka.name("group"), "two")
+    assert two.generation() == -1
+    given: list[list[TopicPartition]] = []
+    two.subscribe([inputs], given.append, lambda _: None, lambda _: None)
+
+    def shared() -> bool:
+        one.poll(0.05)
+        two.poll(0.05)
+        return len(one.assignment()) == len(two.assignment()) == 1
+
+    kafka.until(shared, "a rebalance")
+    generation = one.generation()
+    assert two.generation() == generation >= 1
+    kafka.revoked.clear()
+    one.leave(LIVENESS_S)
+    one.close()
+    assert len(kafka.revoked) == 1
+    assert one.assignment() == set()
+
+    def has_all() -> bool:
+        two.poll(0.05)
+        return len(two.assignment()) == 2
+
+    kafka.until(has_all, "the hand-over")
+    assert two.generation() == generation + 1
+    # It is a stranger now: when it comes again, partitions move once more.
+    again = kafka.cluster.consumer(kafka.name("group"), "one")
+    again.subscribe([inputs], lambda _: None, lambda _: None, lambda _: None)
+
+    def shared_again() -> bool:
+        again.poll(0.05)
+        two.poll(0.05)
+        return len(again.assignment()) == len(two.assignment()) == 1
+
+    kafka.until(shared_again, "another rebalance")
+    assert two.generation() == again.generation() == generation + 2
+    again.close()
+    two.close()
+
+
 def test_range_gives_each_instance_the_same_partitions_of_all_topics(kafka: Harness) -> None:
     topics = [kafka.topic(name, 5) for name in ("a", "b", "c")]
     members = [kafka.cluster.consumer(kafka.name("group"), f"m{number}") for number in range(3)]
