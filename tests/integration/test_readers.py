@@ -22,11 +22,15 @@ from execpos.cli import connect
 from execpos.codecs.avro import Decoder
 from execpos.domain.events import PositionState
 from execpos.kafka.follow import Follower
+from execpos.kafka.history import History
 from local_tools import Up, processes_on, until
 
 pytestmark = pytest.mark.stack
 
 TOPIC = "exec.positions.v1"
+SNAPSHOTS = "exec.snapshots.v1"
+# The year 2100.
+FOREVER_US = 4_102_444_800_000_000
 
 
 class Desk:
@@ -136,6 +140,7 @@ def test_java_confluent_and_clickhouse_read_the_same_positions_also_after_a_kill
     before = desk.positions()
     messages = desk.messages()
 
+    assert_snapshots_are_the_positions(desk)
     assert sorted(java_records(desk.environ["EXECPOS_KAFKA__BOOTSTRAP_SERVERS"], len(messages))) == sorted(messages)
     assert_read_by_confluent(desk, messages)
 
@@ -149,6 +154,35 @@ def test_java_confluent_and_clickhouse_read_the_same_positions_also_after_a_kill
     # It goes on where it was: another day on top, with order ids of its own.
     desk.execpos("run", "bridge", "--sim", "--seconds", "2", "--rate", "100", "--seed", "6")
     assert until(lambda: [same(row) for row in desk.positions()] == desk.warehouse() != [same(row) for row in before])
+
+
+def assert_snapshots_are_the_positions(desk: Desk) -> None:
+    """The ledger answers on request with the rows that it has published, others can read the answer, and the deltas sum to it."""
+    schemas = connect.schemas(settings.load(None, desk.environ))
+    found = json.loads(desk.execpos("snapshot", "--all", "--json"))
+    names = ("symbol", "book", "strategy_id", "quantity", "open_cost", "realized_pnl", "fees", "taxes", "quality", "version")
+    rows = {(one["account"], *(row[name] for name in names)) for one in found["snapshots"] for row in one["positions"]}
+    assert rows == {(row["account"], *(row[name] for name in names)) for row in desk.positions()}
+
+    follower = Follower(connect.cluster(settings.load(None, desk.environ), "test"), [SNAPSHOTS])
+    registry = SchemaRegistryClient({"url": desk.environ["EXECPOS_REGISTRY__URL"]})
+    try:
+        deserialize = AvroDeserializer(registry)
+        theirs = [deserialize(message.value(), SerializationContext(SNAPSHOTS, MessageField.VALUE)) for message in follower.poll()]
+    finally:
+        registry.close()
+        follower.close()
+    history = History(connect.cluster(settings.load(None, desk.environ), "test"), schemas)
+    try:
+        sums = {key: row for one in found["snapshots"] for key, row in history.positions_at(one["account"], FOREVER_US).rows.items()}
+    finally:
+        history.close()
+    assert {key: row.version for key, row in sums.items()} == {
+        row["position_key"]: row["version"] for one in theirs for row in one["positions"]
+    }
+    digests = {one["request_id"]: one["digest"] for one in theirs if one["reason"] == "REQUEST"}
+    assert digests == {one["request_id"]: one["digest"] for one in found["snapshots"]}
+    assert sum(len(one["positions"]) for one in theirs if one["reason"] == "REQUEST") == len(rows)
 
 
 def assert_read_by_confluent(desk: Desk, messages: list[tuple[int, bytes, bytes]]) -> None:

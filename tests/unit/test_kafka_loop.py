@@ -290,7 +290,9 @@ def test_a_zombie_commits_nothing_after_its_partitions_moved() -> None:
     message = heir.consumer._broker.log(TopicPartition(INPUTS[0], 0)).next_committed(0)  # type: ignore[attr-defined] # white box
     assert message is not None
     with pytest.raises(AbortTransaction):
-        zombie._transactions.run({TopicPartition(INPUTS[0], 0): 99}, zombie._committed, lambda out: out(LINES, 0, b"zombie", b"1"))
+        zombie._transactions.run(
+            {TopicPartition(INPUTS[0], 0): 99}, zombie._assignment.committed, lambda out: out(LINES, 0, b"zombie", b"1")
+        )
 
     world.check(heir_task)
     assert zombie_task.state
@@ -308,7 +310,9 @@ def test_partitions_move_between_instances_with_their_state() -> None:
     drain(world, one, two)
 
     assert sorted((*one.partitions, *two.partitions)) == [0, 1, 2]
-    assert one_task.revoked == [0, 1, 2]
+    assert one_task.revoked == [2]
+    assert one_task.restored == [0, 1, 2]
+    assert two_task.restored == [2]
     world.check(one_task, two_task)
 
     two.close()
@@ -318,6 +322,122 @@ def test_partitions_move_between_instances_with_their_state() -> None:
 
     assert one.partitions == (0, 1, 2)
     world.check(one_task)
+
+
+def test_what_was_elsewhere_in_between_is_restored_again() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    for passage in ("two", "three"):
+        other, other_task = world.loop(instance=passage)
+        other.start()
+        world.send(20)
+        drain(world, one, other)
+        world.check(one_task, other_task)
+        other.consumer.leave(1.0)
+        other.close()
+        world.send(20)
+        drain(world, one)
+        world.check(one_task)
+
+    assert one_task.restored == [0, 1, 2, 2, 2]
+    assert one_task.revoked == [2, 2]
+
+
+def test_nothing_is_kept_past_a_generation_in_which_others_had_it() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    one._assignment.on_revoke([])
+    one._assignment._generation -= 1
+    kept = one._assignment._kept
+    assert kept is not None
+    one._assignment._kept = kept._replace(generation=kept.generation - 2)
+    one._assignment.on_assign(sorted(one.consumer.assignment()))
+    one.consumer.pause(sorted(one.consumer.assignment()))
+    world.send(20)
+    drain(world, one)
+
+    assert one_task.revoked == [0, 1, 2]
+    assert one_task.restored == [0, 1, 2, 0, 1, 2]
+    world.check(one_task)
+
+
+def test_a_state_that_is_not_the_committed_one_is_not_kept() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    two, two_task = world.loop(instance="two")
+    two.start()
+    two.step()
+    one.step()
+    kept = one._assignment._kept
+    assert kept is not None
+    stale = TopicPartition(INPUTS[0], 0)
+    kept.committed[stale] -= 1
+    world.send(20)
+    drain(world, one, two)
+
+    assert 0 in one_task.revoked
+    assert one_task.restored.count(0) == 2
+    assert one_task.restored.count(1) == 1
+    world.check(one_task, two_task)
+
+
+def test_partitions_that_were_lost_are_restored_again() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    one.consumer.suspend()  # type: ignore[attr-defined] # the twin's way to stand still
+    world.clock.sleep(100.0)
+    world.broker.group("group").expire(world.clock())
+    world.send(20)
+    drain(world, one)
+
+    assert one_task.revoked == [0, 1, 2]
+    assert one_task.restored == [0, 1, 2, 0, 1, 2]
+    world.check(one_task)
+
+
+def test_a_stopped_loop_hands_over_at_once_unless_told_to_stay() -> None:
+    for leave_s, waits in ((5.0, False), (0.0, True)):
+        world = World()
+        world.send(20)
+        one, one_task = world.loop(instance="one")
+        one._limits = one._limits._replace(leave_s=leave_s)
+        two, two_task = world.loop(instance="two")
+        two.start()
+        stop = threading.Event()
+        real = one.step
+
+        def step_both(real: Callable[[], int] = real, two: Loop = two, one: Loop = one, stop: threading.Event = stop) -> int:
+            two.step()
+            if one.partitions and two.partitions:
+                stop.set()
+            return real()
+
+        one.step = step_both  # type: ignore[method-assign] # both run in one thread here
+        one.run(stop)
+        before_s = world.clock()
+        world.send(20)
+        for _ in range(20):
+            two.step()
+        assert (two.partitions == (0, 1, 2)) is not waits
+        assert one_task.state == {}
+        if waits:
+            world.clock.sleep(100.0)
+        drain(world, two)
+
+        assert waits or world.clock() - before_s < 10.0
+        world.check(two_task)
 
 
 def test_a_rebalance_during_a_restore_starts_it_again() -> None:
@@ -367,15 +487,19 @@ def test_a_timer_alone_runs_a_fenced_transaction() -> None:
     assert len(world.visible(LINES)) == task.ticks * PARTITIONS
 
 
-def test_offsets_are_sent_before_the_first_record() -> None:
+def test_offsets_are_sent_behind_the_records_and_before_every_commit() -> None:
     world = World()
     world.send(3)
     steps: list[str] = []
-    loop, _ = world.loop(steps.append)
+    loop, _ = world.loop(steps.append, tick_every_s=0.05)
     loop.start()
     drain(world, loop)
+    transactions = [one.split() for one in " ".join(steps).split("before_begin")[1:]]
 
-    assert steps.index("after_send_offsets") < steps.index("before_process")
+    assert any("after_process" in one for one in transactions)
+    for one in transactions:
+        assert max(one.index(step) for step in ("after_process", "after_tick") if step in one) < one.index("before_send_offsets")
+        assert one.index("after_send_offsets") < one.index("before_commit")
 
 
 def test_a_failing_task_aborts_rolls_back_and_ends() -> None:
@@ -451,9 +575,9 @@ def test_inputs_that_do_not_meet_on_one_instance_are_refused() -> None:
     world = World()
     loop, _ = world.loop()
     loop.start()
-    loop._on_assign([TopicPartition(INPUTS[0], 0), TopicPartition(INPUTS[1], 1)])
+    loop._assignment.on_assign([TopicPartition(INPUTS[0], 0), TopicPartition(INPUTS[1], 1)])
     with pytest.raises(ContractError, match="did not land on one instance"):
-        loop._take_over()
+        loop._assignment.take_over()
 
 
 def test_a_dead_owners_pending_offsets_are_waited_for() -> None:

@@ -261,7 +261,7 @@ def test_progress_says_how_far_the_ledger_is_and_raises_the_epoch_at_each_restor
     for partition in range(PARTITIONS):
         newest = [found for found in world.read(Progress, NAMES.progress) if found.partition == partition][-1]
         assert newest.ledger_epoch == 2
-        ends = [world.broker.log(TopicPartition(topic, partition)).high - 1 for topic in (NAMES.raw, NAMES.intents)]
+        ends = [world.broker.log(TopicPartition(topic, partition)).high - 1 for topic in (NAMES.raw, NAMES.intents, NAMES.corrections)]
         assert [item.offset for item in newest.inputs] == ends
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from execpos.brokers.sim.scenario import Scenario
 from execpos.brokers.sim.schedule import FaultKind
-from execpos.domain.events import BrokerSnapshot, RawExecEvent
+from execpos.domain.events import BrokerSnapshot, PositionSnapshot, RawExecEvent
 from pipeline_world import Pipeline, scenario
 
 STOCK = "simulation|S|9A95|1000001"
@@ -275,6 +275,13 @@ def test_the_brokers_positions_are_the_ledgers_net_rows(tmp_path: Path) -> None:
     assert told(found) == held(pipeline)
     markers = [record.marker_id for record in pipeline.raw() if record.kind == "MARKER" and record.marker_id.startswith("ask-1-0/")]
     assert markers == [found[0].marker_before, found[0].marker_after]
+    # The ledger answers both markers with its book at that point of the stream.
+    books = {one.marker_id: one for one in pipeline.read("exec.snapshots.v1", PositionSnapshot) if one.account == STOCK}
+    before, after = books[found[0].marker_before], books[found[0].marker_after]
+    assert before.digest == after.digest
+    assert before.source_offset < after.source_offset
+    net = {f"{row.symbol} {row.book}": row.quantity for row in after.positions if row.strategy_id == "*" and row.quantity}
+    assert told(found) == net
 
 
 LIES: dict[FaultKind, Callable[[dict[str, int], dict[str, int]], bool]] = {

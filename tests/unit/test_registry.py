@@ -10,7 +10,7 @@ from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from execpos.codecs import avro, registry
-from execpos.domain.events import FillEvent, RawExecEvent
+from execpos.domain.events import FillEvent, PositionSnapshot, RawExecEvent
 from execpos.errors import ContractError, DependencyError
 
 TOPICS = {"exec.raw.v1": "RawExecEvent", "exec.fills.v1": "FillEvent"}
@@ -86,8 +86,10 @@ def test_a_topic_with_a_record_that_has_no_schema_breaks_the_contract(monkeypatc
         registry.subjects("")
 
 
-def test_the_contract_of_topics_names_every_record_once() -> None:
-    assert sorted(s.record.__name__ for s in registry.subjects("")) == sorted(record.__name__ for record in avro.RECORDS)
+def test_the_contract_of_topics_names_every_record_once_and_snapshots_twice() -> None:
+    # A checkpoint is a snapshot that is kept for longer.
+    named = sorted([*(record.__name__ for record in avro.RECORDS), PositionSnapshot.__name__])
+    assert sorted(s.record.__name__ for s in registry.subjects("")) == named
 
 
 def test_registering_twice_changes_nothing(ours: registry.Registry, memory: InMemory) -> None:
@@ -189,6 +191,20 @@ def test_a_schema_that_the_registry_refuses_is_a_contract_error(ours: registry.R
 
     with pytest.raises(ContractError, match="incompatible"):
         ours.register("")
+
+
+def test_a_record_of_two_topics_is_read_by_the_versions_of_both(
+    ours: registry.Registry, memory: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_topic_records", lambda: {"exec.fills.v1": "FillEvent", "exec.kept.v1": "FillEvent"})
+    older = json.dumps({"type": "record", "name": "FillEvent", "fields": []})
+    memory.subjects["exec.fills.v1-value"] = [(7, older)]
+    memory.subjects["exec.kept.v1-value"] = [(8, older)]
+    ours.register("")
+
+    found = ours.schemas("")
+
+    assert {7, 8, found.ids[FillEvent]} <= found.writers[FillEvent].keys()
 
 
 def test_a_subject_that_is_not_there_has_no_writers(ours: registry.Registry) -> None:

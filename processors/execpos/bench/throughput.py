@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from execpos.bridge.convert import Converter
 from execpos.bridge.intents import intent_record
 from execpos.brokers.sim.config import SDK_VERSION
 from execpos.brokers.sim.workload import standard_workload
+from execpos.codecs import compiled
 from execpos.codecs.avro import Encoder
 from execpos.domain.events import Intent, RawExecEvent
 from execpos.errors import DependencyError
@@ -22,21 +24,28 @@ _TIMEOUT_S = 900.0
 _FLUSH_S = 120.0
 
 
-def fill(bench: Bench, events: int, seed: int) -> int:
-    """Write the standard workload to exec.raw and exec.intents as a bridge would; return how many records that are. Blocks."""
+WORKLOAD = "50 accounts, 2,000 keys, 5 strategies, 12 partitions, 40 % order reports, 55 % deals, 5 % duplicates; intents on top"
+
+
+def records(events: int, seed: int) -> Iterator[tuple[str, RawExecEvent | Intent]]:
+    """Yield the standard workload as the records that a bridge and strategies make of it, each with its topic."""
     names = Names.of("")
     convert = Converter("simulation", "bench", 1, SDK_VERSION)
-    raw, intents = Encoder(RawExecEvent, bench.schemas.ids[RawExecEvent]), Encoder(Intent, bench.schemas.ids[Intent])
+    for event in standard_workload(events=events, seed=seed).events:
+        if event.intent is None:
+            yield names.raw, convert((event.at_us * 1000, 0, event.state, event.payload))
+        else:
+            yield names.intents, intent_record("simulation", event.intent)
+
+
+def fill(bench: Bench, events: int, seed: int) -> int:
+    """Write the standard workload to exec.raw and exec.intents as a bridge would; return how many records that are. Blocks."""
+    encoders = {record: Encoder(record, bench.schemas.ids[record]) for record in (RawExecEvent, Intent)}
     producer = bench.cluster.idempotent_producer("bench-fill")
     failed: list[object] = []
     written = 0
-    for event in standard_workload(events=events, seed=seed).events:
-        if event.intent is None:
-            record = convert((event.at_us * 1000, 0, event.state, event.payload))
-            topic, key, value = names.raw, record.account.encode(), raw(record)
-        else:
-            intent = intent_record("simulation", event.intent)
-            topic, key, value = names.intents, intent.account.encode(), intents(intent)
+    for topic, record in records(events, seed):
+        key, value = record.account.encode(), encoders[type(record)](record)
         while True:
             try:
                 producer.produce(topic, -1, key, value, lambda error, _: failed.append(error) if error else None)
@@ -67,6 +76,7 @@ def run(events: int, seed: int) -> dict[str, Any]:
             raise DependencyError(f"the ledger ended with status {done.returncode}", hint=done.stderr.decode(errors="replace")[-2000:])
     report: dict[str, Any] = orjson.loads(done.stdout)
     report["events_per_cpu_s"] = round(report["events"] / report["cpu_s"])
-    workload = "50 accounts, 2,000 keys, 5 strategies, 12 partitions, 40 % order reports, 55 % deals, 5 % duplicates; intents on top"
-    report["conditions"] = conditions(workload, seed=seed, clock="first batch to last commit, one ledger process")
+    report["conditions"] = conditions(
+        WORKLOAD, seed=seed, clock="first batch to last commit, one ledger process", native_codec=compiled.NATIVE
+    )
     return report

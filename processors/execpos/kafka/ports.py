@@ -120,6 +120,17 @@ class Consumer(Protocol):
         """
         ...
 
+    def generation(self) -> int:
+        """Return the number of the group's present assignment, one more after each; -1 while it is no member."""
+        ...
+
+    def leave(self, timeout_s: float) -> None:
+        """Give everything up and tell the group, so that others have it within a heartbeat; `close` follows, nothing else.
+
+        Callbacks run inside. Blocks up to `timeout_s`; raises nothing: whom the group does not hear leaves when the session is over.
+        """
+        ...
+
     def close(self) -> None:
         """Stop reading. A static member stays in its group until the session times out. A second call does nothing."""
         ...
@@ -219,6 +230,34 @@ class Reader(Protocol):
         ...
 
 
+class Tail(Protocol):
+    """Reads partitions outside any group, isolation read_committed, without an end: what stands there, then what is committed next.
+
+    What passes by itself (a broker that restarts, a leader that moves) is waited out: `poll` returns nothing meanwhile and then goes on
+    where it was. A start below the first offset kept begins there.
+    """
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Return committed records that have come, in order within a partition; wait at most `timeout_s` for the first one."""
+        ...
+
+    def position(self, tp: TopicPartition) -> int:
+        """Return the next offset: every committed record below it was returned. Passes over control records at an end."""
+        ...
+
+    def complete_s(self, tp: TopicPartition) -> float | None:
+        """Return a moment of the local monotonic clock: what was committed before it had been returned by polls before the last one.
+
+        So a record of the last poll was committed after it, however long it lay about here. Up to the time that one answer of Kafka was on
+        its way, at most 5 s. None while the end was never reached.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go. A second call does nothing."""
+        ...
+
+
 class TopicDescription(NamedTuple):
     """A topic as it is: its id (another one after it was deleted and created again), shape, and the settings that differ from defaults."""
 
@@ -248,6 +287,10 @@ class Cluster(Protocol):
         """Return a reader."""
         ...
 
+    def tail(self, starts: Mapping[TopicPartition, int], timeout_s: float) -> Tail:
+        """Return what reads each partition from its start on; may block up to `timeout_s` to find the leaders."""
+        ...
+
     def read(self, tp: TopicPartition, start: int, end_watermark: int, timeout_s: float) -> Iterator[Message]:
         """Yield the committed records of one span, as `Reader.read` does."""
         ...
@@ -258,6 +301,10 @@ class Cluster(Protocol):
 
     def high_watermarks(self, tps: Sequence[TopicPartition], timeout_s: float) -> dict[TopicPartition, int]:
         """Return the end offsets, read_uncommitted."""
+        ...
+
+    def offsets_at(self, tps: Sequence[TopicPartition], ts_ms: int, timeout_s: float) -> dict[TopicPartition, int]:
+        """Return the first offset whose record is stamped at or after `ts_ms` (since the epoch); the end offset when there is none."""
         ...
 
     def describe(self, topics: Sequence[str], timeout_s: float) -> dict[str, TopicDescription]:
@@ -332,9 +379,9 @@ class RestoreContext(Protocol):
 class Task(Protocol):
     """What the loop runs; it owns the state. All calls come from the loop's thread.
 
-    The order of calls: `restore` → { `process`? `tick`? → `committed` or `rolled_back` }* → `revoke`. When `process` or `tick` raises
-    `AbortTransaction`, the loop aborts and offers the same records again; anything else aborts and ends the loop (`Park` too: to park is
-    the task's own work).
+    The order of calls, for each partition: `restore` → { `process`? `tick`? → `committed` or `rolled_back` }* → `revoke`; one that comes
+    back untouched from a rebalance is neither revoked nor restored. When `process` or `tick` raises `AbortTransaction`, the loop aborts and
+    offers the same records again; anything else aborts and ends the loop (`Park` too: to park is the task's own work).
     """
 
     @property

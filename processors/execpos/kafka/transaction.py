@@ -1,6 +1,8 @@
 """One transaction at a time, by the rules that make it exactly once with a client that lacks transactions of version 2.
 
-- Offsets first, always, also when only a timer fired: a transaction without offsets is fenced by nobody. Fresh group metadata each time.
+- Offsets always, also when only a timer fired: a transaction without offsets is fenced by nobody. Fresh group metadata each time.
+- Records first, then the offsets: the library registers partitions a millisecond after the first record, and that millisecond passes
+  while the offsets are on their way (ADR 0016: 1 ms of 4). A zombie is refused at its offsets, and its records are aborted with them.
 - A commit that timed out is resumed by commit alone. When its deadline is over, or the producer lost its state, the producer is thrown
   away, a new one of the same id ends what was open, and the group's committed offsets say which way it went.
 - A producer whose commit was slow or had to be resumed is replaced before its next use: a late end-of-transaction could otherwise land in
@@ -10,6 +12,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -101,8 +104,10 @@ class Transactions:
             Fenced: another instance took them over meanwhile.
             DependencyError: not done within the limit.
         """
-        for slot in range(SLOTS):
-            self._producer(slot)
+        # At once: each waits half a second, for a timer of the client library.
+        with ThreadPoolExecutor(SLOTS, "init") as pool:
+            for _ in pool.map(self._producer, range(SLOTS)):
+                pass
 
     def run(self, offsets: Mapping[TopicPartition, int], before: Mapping[TopicPartition, int], work: Callable[[Output], None]) -> None:
         """Run `work` in a transaction with `offsets` and commit it; a normal return means committed. Blocks within the limits.
@@ -125,15 +130,16 @@ class Transactions:
         try:
             self._call("begin", producer.begin, Deadline(self._limits.abort_s, self._clock))
             self._fault("after_begin")
+            # Asked before there is work: who is no member now need not begin.
             metadata = self._consumer.group_metadata()
-            self._fault("before_send_offsets")
-            deadline = Deadline(self._limits.send_offsets_s, self._clock)
-            self._call("send_offsets", lambda: producer.send_offsets(offsets, metadata, deadline.remaining()), deadline)
-            self._fault("after_send_offsets")
             try:
                 work(producer.produce)
             except KafkaException as error:
                 raise KafkaFailure(error, "produce") from error
+            self._fault("before_send_offsets")
+            deadline = Deadline(self._limits.send_offsets_s, self._clock)
+            self._call("send_offsets", lambda: producer.send_offsets(offsets, metadata, deadline.remaining()), deadline)
+            self._fault("after_send_offsets")
             self._fault("before_commit")
             self._commit(slot, producer)
         except KafkaFailure as failure:
@@ -175,8 +181,9 @@ class Transactions:
             raise DependencyError(f"Kafka refused the transaction: {failure.what}", hint="see the broker's log") from failure
         if failure.phase != "commit" or failure.action is Action.ABORT:
             self._abort(slot, failure.what)
-            if failure.phase in {"produce", "commit"}:
-                # A record that was refused leaves a hole in the sequence, on which the next transaction of this producer would fail.
+            if failure.phase in {"produce", "send_offsets", "commit"}:
+                # A record that was refused leaves a hole in the sequence, on which the next transaction of this producer would fail; and
+                # records are on their way while the offsets are sent.
                 self._discard(slot)
             raise AbortTransaction(failure.what, code=failure.code, phase=failure.phase) from failure
         if self._in_doubt(slot, failure, offsets, before):

@@ -5,10 +5,28 @@ from collections.abc import Mapping
 import msgspec
 
 from execpos.codecs.avro import Encoder
-from execpos.domain.events import DeadLetter, FillEvent, OrderEvent, PositionDelta, PositionState, Progress
+from execpos.domain.events import (
+    CorrectionOutcome,
+    DeadLetter,
+    FillEvent,
+    OrderEvent,
+    PositionDelta,
+    PositionSnapshot,
+    PositionState,
+    Progress,
+)
 from execpos.kafka.ports import Output
 
-RECORDS: tuple[type[msgspec.Struct], ...] = (OrderEvent, FillEvent, PositionDelta, PositionState, Progress, DeadLetter)
+RECORDS: tuple[type[msgspec.Struct], ...] = (
+    OrderEvent,
+    FillEvent,
+    PositionDelta,
+    PositionState,
+    CorrectionOutcome,
+    PositionSnapshot,
+    Progress,
+    DeadLetter,
+)
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -16,12 +34,17 @@ class Names(msgspec.Struct, frozen=True):
 
     raw: str
     intents: str
+    corrections: str
+    correction_outcomes: str
     orders: str
     fills: str
     deltas: str
     positions: str
     progress: str
     dead_letters: str
+    snapshots: str
+    checkpoints: str
+    marks: str
 
     @classmethod
     def of(cls, prefix: str) -> "Names":
@@ -29,8 +52,14 @@ class Names(msgspec.Struct, frozen=True):
         return cls(*(f"{prefix}exec.{field.replace('_', '-')}.v1" for field in cls.__struct_fields__))
 
 
+_Held = tuple[str, int, bytes, bytes]
+
+
 class Writer:
     """Encodes records and adds them to the open transaction.
+
+    What is written is held until `send`: many records at once make few large requests of what would else be a request for every few
+    records, which costs the client library a quarter of the ledger's whole time. Not to be used after an error before the next `open`.
 
     Args:
         names: topics.
@@ -39,46 +68,71 @@ class Writer:
 
     def __init__(self, names: Names, schema_ids: Mapping[type[msgspec.Struct], int]) -> None:
         self._names = names
-        self._order = Encoder(OrderEvent, schema_ids[OrderEvent])
-        self._fill = Encoder(FillEvent, schema_ids[FillEvent])
-        self._delta = Encoder(PositionDelta, schema_ids[PositionDelta])
-        self._state = Encoder(PositionState, schema_ids[PositionState])
+        self.orders, self.fills, self.deltas, self._positions = names.orders, names.fills, names.deltas, names.positions
+        self.encode_order = Encoder(OrderEvent, schema_ids[OrderEvent]).encode
+        self.encode_fill = Encoder(FillEvent, schema_ids[FillEvent]).encode
+        self.encode_delta = Encoder(PositionDelta, schema_ids[PositionDelta]).encode
+        self._state = Encoder(PositionState, schema_ids[PositionState]).encode
+        self._outcome = Encoder(CorrectionOutcome, schema_ids[CorrectionOutcome])
         self._progress = Encoder(Progress, schema_ids[Progress])
         self._dead_letter = Encoder(DeadLetter, schema_ids[DeadLetter])
-        self._out: Output = _closed
+        self.held: list[_Held] = _CLOSED
+        self._out: Output = _no_output
 
     def open(self, out: Output) -> None:
         """Write to `out` from now on."""
-        self._out = out
+        self.held, self._out = [], out
+
+    def send(self) -> None:
+        """Hand on what is held, in the order in which it was written. May block while the client's queue is full."""
+        out = self._out
+        for topic, partition, key, value in self.held:
+            out(topic, partition, key, value)
+        self.held.clear()
 
     def close(self) -> None:
-        """Refuse to write until the next `open`, so that nothing can go out past a transaction."""
-        self._out = _closed
+        """Hand on what is held, and refuse to write until the next `open`, so that nothing can go out past a transaction."""
+        self.send()
+        self.drop()
 
-    def order(self, partition: int, event: OrderEvent) -> None:
-        self._out(self._names.orders, partition, event.account.encode(), self._order(event))
-
-    def fill(self, partition: int, event: FillEvent) -> None:
-        self._out(self._names.fills, partition, event.account.encode(), self._fill(event))
-
-    def delta(self, partition: int, event: PositionDelta) -> None:
-        self._out(self._names.deltas, partition, event.account.encode(), self._delta(event))
+    def drop(self) -> None:
+        """Forget what is held, and refuse to write until the next `open`."""
+        self.held, self._out = _CLOSED, _no_output
 
     def position(self, partition: int, state: PositionState) -> None:
-        self._out(self._names.positions, partition, state.position_key.encode(), self._state(state))
+        self.held.append((self._positions, partition, state.position_key.encode(), self._state(state)))
+
+    def outcome(self, partition: int, outcome: CorrectionOutcome) -> None:
+        self.held.append((self._names.correction_outcomes, partition, outcome.account.encode(), self._outcome(outcome)))
 
     def progress(self, progress: Progress) -> None:
-        self._out(self._names.progress, progress.partition, str(progress.partition).encode(), self._progress(progress))
+        self.held.append((self._names.progress, progress.partition, str(progress.partition).encode(), self._progress(progress)))
 
     def dead_letter(self, letter: DeadLetter) -> None:
         key = f"{letter.source_topic}-{letter.source_partition}".encode()
-        self._out(self._names.dead_letters, letter.source_partition, key, self._dead_letter(letter))
+        self.held.append((self._names.dead_letters, letter.source_partition, key, self._dead_letter(letter)))
+
+    def snapshot(self, partition: int, account: str, value: bytes, *, checkpoint: bool) -> None:
+        """Add one part of a snapshot, encoded already; of a session's close to both topics."""
+        self.held.append((self._names.snapshots, partition, account.encode(), value))
+        if checkpoint:
+            self.held.append((self._names.checkpoints, partition, account.encode(), value))
 
 
-def _closed(topic: str, partition: int, key: bytes, value: bytes) -> None:
+def _no_output(topic: str, partition: int, key: bytes, value: bytes) -> None:
     del key, value
     msg = f"a record for {topic} partition {partition} outside a transaction"
     raise AssertionError(msg)
+
+
+class _Closed(list[_Held]):
+    """Holds nothing: a record outside a transaction is a defect."""
+
+    def append(self, held: _Held, /) -> None:
+        _no_output(*held)
+
+
+_CLOSED = _Closed()
 
 
 class PartitionSink:
@@ -88,11 +142,19 @@ class PartitionSink:
         self._partition = partition
         self._writer = writer
 
+    # Straight to what the writer holds: one call less for each of the records of a report.
+
     def order(self, event: OrderEvent) -> None:
-        self._writer.order(self._partition, event)
+        writer = self._writer
+        writer.held.append((writer.orders, self._partition, event.account.encode(), writer.encode_order(event)))
 
     def fill(self, event: FillEvent) -> None:
-        self._writer.fill(self._partition, event)
+        writer = self._writer
+        writer.held.append((writer.fills, self._partition, event.account.encode(), writer.encode_fill(event)))
 
     def delta(self, event: PositionDelta) -> None:
-        self._writer.delta(self._partition, event)
+        writer = self._writer
+        writer.held.append((writer.deltas, self._partition, event.account.encode(), writer.encode_delta(event)))
+
+    def outcome(self, outcome: CorrectionOutcome) -> None:
+        self._writer.outcome(self._partition, outcome)

@@ -4,7 +4,9 @@ Positions give the rows, their bases and how far each input was applied; fills g
 events give the orders; intents below the committed offset give the claims. Each row is then checked: base and entries must fold to it.
 """
 
+import gc
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -12,11 +14,12 @@ from execpos.codecs.avro import Decoder
 from execpos.domain import ids
 from execpos.domain.account import Account
 from execpos.domain.book import entry_of
-from execpos.domain.events import FillEvent, Intent, OrderEvent, PositionState, Progress, RawExecEvent
+from execpos.domain.events import Correction, CorrectionOutcome, FillEvent, Intent, OrderEvent, PositionState, Progress, RawExecEvent
 from execpos.domain.pipeline import check_intent
 from execpos.domain.rules import Rules
 from execpos.errors import ContractError, Park
 from execpos.kafka.ports import Message, RestoreContext
+from execpos.ledger import restore_corrections
 from execpos.ledger.outputs import Names, Writer
 from execpos.ledger.state import PartitionState, Topic
 from execpos.telemetry.log import Logger
@@ -31,6 +34,8 @@ class Decoders(msgspec.Struct, frozen=True):
 
     raw: Decoder[RawExecEvent]
     intents: Decoder[Intent]
+    corrections: Decoder[Correction]
+    outcomes: Decoder[CorrectionOutcome]
     orders: Decoder[OrderEvent]
     fills: Decoder[FillEvent]
     positions: Decoder[PositionState]
@@ -45,7 +50,7 @@ class Restorer:
         self._names = names
         self._decoders = decoders
         self._writer = writer
-        self._inputs = (names.raw, names.intents)
+        self._inputs = (names.raw, names.intents, names.corrections)
 
     def restore(self, partitions: Sequence[int], context: RestoreContext) -> dict[int, PartitionState]:
         """Return the state of each partition. May block for long; writes nothing.
@@ -53,6 +58,19 @@ class Restorer:
         Raises:
             ContractError: a topic was recreated, the state is ahead of the committed offsets, or a row is not what its fills make of it.
         """
+        # A restore makes millions of objects and no rubbish: the collector would walk them again and again, a fifth of the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            states = self._restore(partitions, context)
+        finally:
+            if collecting:
+                gc.enable()
+        # What stands now stays for days; a walk over it would hold up the reports that come meanwhile for most of a second.
+        gc.freeze()
+        return states
+
+    def _restore(self, partitions: Sequence[int], context: RestoreContext) -> dict[int, PartitionState]:
         topics = tuple(Topic(name, context.topic_id(name)) for name in self._inputs)
         states = {partition: PartitionState(partition, self._rules, self._writer, topics, 1) for partition in partitions}
         for state in states.values():
@@ -61,6 +79,7 @@ class Restorer:
         self._progress(states, context)
         self._positions(states, context)
         self._orders(states, context)
+        restore_corrections.restore(states, context, self._names.correction_outcomes, self._decoders.outcomes)
         self._fills(states, context)
         self._claims(states, context)
         for state in states.values():
@@ -75,21 +94,19 @@ class Restorer:
             state = states[progress.partition]
             state.epoch = progress.ledger_epoch + 1
             state.bridges = {(bridge.account, bridge.bridge_id): bridge for bridge in progress.bridges}
+            state.restore_accounts(progress.accounts)
             for which, item in enumerate(progress.inputs):
                 _check_input(state, which, item.topic_id, item.offset, f"progress of partition {state.partition}")
 
     def _positions(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
-        latest: dict[bytes, tuple[int, bytes]] = {}
-        for message in context.read_all(self._names.positions, list(states)):
-            if message.value() is None:
-                latest.pop(message.key() or b"", None)
-            else:
-                latest[message.key() or b""] = (message.partition(), message.value() or b"")
-        for done, (partition, value) in enumerate(latest.values()):
-            if done % 1000 == 0:
-                context.progress("positions", done, len(latest))
+        # Key only: all but the newest of each are never decoded. A tombstone has no value.
+        latest = {message.key(): message for message in context.read_all(self._names.positions, list(states))}
+        for message in latest.values():
+            value = message.value()
+            if value is None:
+                continue
             position = self._decoders.positions(value)
-            state = states[partition]
+            state = states[message.partition()]
             for which, item in enumerate(position.inputs):
                 _check_input(state, which, item.topic_id, item.offset, f"position {position.position_key}")
             account = state.pipeline.account(position.account)
@@ -99,34 +116,34 @@ class Restorer:
             account.next_seq = max(account.next_seq, position.last_fill_seq + 1)
 
     def _orders(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
-        for done, message in enumerate(context.read_all(self._names.orders, list(states))):
-            if done % 1000 == 0:
-                context.progress("orders", done, 0)
-            event = self._decoders.orders(message.value() or b"")
+        decode = self._decoders.orders
+        for message in context.read_all(self._names.orders, list(states)):
+            event = decode(message.value() or b"")
             account = states[message.partition()].pipeline.account(event.account)
             if ids.session_ordinal(event.session_id) >= account.oldest_session():
                 account.restore_order(event)
 
     def _fills(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
         """Read the fills that the window holds: the log from the first one in a session of the window on, newest revision of each."""
-        first_seq: dict[str, int] = {}
+        decode = self._decoders.fills
         latest: dict[str, dict[str, FillEvent]] = {}
-        for done, message in enumerate(context.read_all(self._names.fills, list(states))):
-            if done % 1000 == 0:
-                context.progress("fills", done, 0)
-            fill = self._decoders.fills(message.value() or b"")
-            states[message.partition()].pipeline.account(fill.account)  # one that has nothing but a void that waits for its fill
-            first_seq[fill.account] = min(first_seq.get(fill.account, fill.fill_seq), fill.fill_seq)
-            latest.setdefault(fill.account, {})[fill.fill_id] = fill
+        for message in context.read_all(self._names.fills, list(states)):
+            fill = decode(message.value() or b"")
+            found = latest.get(fill.account)
+            if found is None:
+                states[message.partition()].pipeline.account(fill.account)  # one that has nothing but a void that waits for its fill
+                found = latest[fill.account] = {}
+            found[fill.fill_id] = fill
         for state in states.values():
             for account in state.pipeline.accounts.values():
-                fills = sorted(latest.get(account.key, {}).values(), key=lambda fill: fill.fill_seq)
+                fills = sorted(latest.pop(account.key, {}).values(), key=attrgetter("fill_seq"))
                 self._replay(account, fills)
                 account.restore_fills(_within_window(account, fills))
-                self._prove(account, first_seq.get(account.key, account.next_seq))
+                # All revisions of a fill have one place in the log.
+                self._prove(account, fills[0].fill_seq if fills else account.next_seq)
 
     def _replay(self, account: Account, fills: list[FillEvent]) -> None:
-        rows = account.book.rows
+        rows, replay = account.book.rows, account.book.replay
         for fill in fills:
             if fill.voided:
                 continue
@@ -135,23 +152,25 @@ class Restorer:
                 position = rows.get((fill.symbol, fill.book, strategy_id))
                 if position is None:
                     raise ContractError(f"fill {fill.fill_id} has no row for {strategy_id} on its partition", hint=_REBUILD)
-                account.book.replay(position, entry)
+                replay(position, entry)
 
     def _prove(self, account: Account, first_seq: int) -> None:
         for position in account.book:
             if account.book.proven(position):
                 continue
-            if first_seq <= position.base_seq + 1:
+            if first_seq <= max(position.base_seq, 0) + 1:
                 raise ContractError(f"position {position.key} is not what its base and fills make of it", hint=_REBUILD)
             # Fills of its window are past the retention of their topic: the row stands, but they can no longer be moved or voided.
             account.book.settle(position)
+            account.close_window()
             _log.warning("row_rebased", position=position.key, first_fill_seq=first_seq, base_seq=position.base_seq)
 
     def _claims(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
         ends = {partition: context.committed(self._names.intents, partition) for partition in states}
+        decode = self._decoders.intents
         for message in context.read_all_below(self._names.intents, ends):
             try:
-                intent = self._decoders.intents(message.value() or b"")
+                intent = decode(message.value() or b"")
                 ordinal = check_intent(intent)
             except Park:
                 continue  # it went to the dead letters when it was processed

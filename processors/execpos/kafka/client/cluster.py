@@ -13,6 +13,7 @@ from execpos.kafka.client import config
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.client.consumer import KafkaConsumer, KafkaReader
 from execpos.kafka.client.producer import KafkaIdempotentProducer, KafkaTransactionalProducer
+from execpos.kafka.client.tail import KafkaTail
 from execpos.kafka.deadline import Deadline
 from execpos.kafka.errors import described
 from execpos.kafka.ports import Message, Span, TopicDescription, TopicPartition, Watermarks
@@ -70,6 +71,15 @@ class KafkaCluster:
     def reader(self) -> KafkaReader:
         return _made(lambda: KafkaReader(self._settings, self._client_id))
 
+    def tail(self, starts: Mapping[TopicPartition, int], timeout_s: float) -> KafkaTail:
+        tail = _made(lambda: KafkaTail(self._settings, f"{self._client_id}-tail", starts))
+        try:
+            self._asked(lambda: tail.open(timeout_s), "find the leaders of partitions")
+        except BaseException:
+            tail.close()
+            raise
+        return tail
+
     def read(self, tp: TopicPartition, start: int, end_watermark: int, timeout_s: float) -> Iterator[Message]:
         reader = self.reader()
         try:
@@ -85,6 +95,13 @@ class KafkaCluster:
 
     def high_watermarks(self, tps: Sequence[TopicPartition], timeout_s: float) -> dict[TopicPartition, int]:
         return self._offsets(tps, _library.OffsetSpec.latest(), Deadline(timeout_s))
+
+    def offsets_at(self, tps: Sequence[TopicPartition], ts_ms: int, timeout_s: float) -> dict[TopicPartition, int]:
+        deadline = Deadline(timeout_s)
+        found = self._offsets(tps, _library.OffsetSpec.for_timestamp(ts_ms), deadline)
+        ends = self._offsets(tps, _library.OffsetSpec.latest(), deadline)
+        # -1: nothing is stamped so late.
+        return {tp: found[tp] if found[tp] >= 0 else ends[tp] for tp in tps}
 
     def describe(self, topics: Sequence[str], timeout_s: float) -> dict[str, TopicDescription]:
         deadline = Deadline(timeout_s)

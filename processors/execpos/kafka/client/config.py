@@ -113,11 +113,16 @@ def member(settings: KafkaSettings, group_id: str, instance_id: str) -> dict[str
         # The only one that gives one member the same partition numbers of all topics.
         "partition.assignment.strategy": "range",
         "session.timeout.ms": session_ms,
-        "heartbeat.interval.ms": max(100, min(3_000, session_ms // 10)),
+        # Also how late a member hears that another one came or left.
+        "heartbeat.interval.ms": max(100, min(500, session_ms // 10)),
         # Above the longest single step of a restore between two polls.
         "max.poll.interval.ms": max(300_000, session_ms),
         # Where to begin is decided by the loop; silence about lost offsets would be lost fills.
         "auto.offset.reset": "error",
+        # A fetch that waits is answered as soon as something is committed; only a seek waits for its end.
+        "fetch.wait.max.ms": 100,
+        # An answer that was on its way for longer is not taken: what it says of the end of a partition dates the records behind it.
+        "socket.timeout.ms": 5_000,
     }
 
 
@@ -133,6 +138,17 @@ def reader(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "fetch.max.bytes": 64 * 1024 * 1024,
         "max.partition.fetch.bytes": 4 * 1024 * 1024,
+    }
+
+
+def tail(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+    """Return the settings of a consumer that stays at the end of partitions outside any group."""
+    return {
+        **reader(settings, client_id),
+        # A fetch that waits is answered as soon as something is committed, so this is no latency; ten empty answers a second are cheap.
+        "fetch.wait.max.ms": 100,
+        # An answer that was on its way for longer is not taken: what it says of the end of a partition dates the records behind it.
+        "socket.timeout.ms": 5_000,
     }
 
 

@@ -1,5 +1,6 @@
 """The group member and the reader, on the client library."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition as LibraryPartition
 from execpos.errors import AbortTransaction, ContractError, DependencyError
 from execpos.kafka.client import config
 from execpos.kafka.client.config import KafkaSettings
+from execpos.kafka.deadline import Deadline
 from execpos.kafka.ports import GroupMetadata, Message, Span, TopicPartition
 
 Callback = Callable[[list[TopicPartition]], None]
@@ -20,6 +22,9 @@ _IDLE_S = 0.1
 
 # How long to wait for the leaders of a topic's partitions.
 _LEADERS_S = 30.0
+
+# How long one wait for the group to hear that a member leaves lasts.
+_LEAVE_POLL_S = 0.02
 
 # What `consumer_group_metadata` begins with; then the generation in four bytes. Without it nobody can tell a member from none.
 _METADATA_HEADER = b"CGMDv2:"
@@ -126,12 +131,22 @@ class KafkaConsumer:
 
     def group_metadata(self) -> GroupMetadata:
         metadata = self._consumer.consumer_group_metadata()
-        header, generation = metadata[: len(_METADATA_HEADER)], metadata[len(_METADATA_HEADER) :][:4]
-        if header != _METADATA_HEADER:
-            raise ContractError(f"group metadata begins with {header!r}", hint="this version of confluent-kafka is not supported")
-        if int.from_bytes(generation, "little", signed=True) < 0:
+        if _generation(metadata) < 0:
             raise AbortTransaction("the consumer is in no generation of its group", group=self._group_id)
         return cast("GroupMetadata", metadata)
+
+    def generation(self) -> int:
+        return _generation(self._consumer.consumer_group_metadata())
+
+    def leave(self, timeout_s: float) -> None:
+        # A static member that closes says nothing to its group; one that subscribes to nothing any more leaves it.
+        deadline = Deadline(timeout_s)
+        with contextlib.suppress(KafkaException):
+            self._consumer.unsubscribe()
+            # The library forgets its member id when it sends the request.
+            while self._consumer.memberid() and not deadline.over():
+                self._consumer.poll(_LEAVE_POLL_S)
+            self._consumer.poll(_LEAVE_POLL_S)
 
     def close(self) -> None:
         if not self._closed:
@@ -179,21 +194,26 @@ class KafkaReader:
                         hint="Kafka is down, or a transaction stays open on these partitions",
                     )
                 continue
-            for message in (first, *self._consumer.consume(_READ_BATCH, 0)):
-                at = (message.topic(), message.partition())
-                error = message.error()
-                if error is not None:
-                    if self._ended(at, message, error, ends):
-                        moved_s = now_s
-                    continue
+            batch = [first, *self._consumer.consume(_READ_BATCH, 0)]
+            found = _inside(batch, ends)
+            if found:
                 moved_s = now_s
-                end = ends.get(at)
-                if end is None:
-                    continue
-                if message.offset() < end:
-                    yield message
-                else:
-                    self._finish(at, ends)
+                yield from found
+            if len(found) < len(batch) and self._note(batch, ends):
+                moved_s = now_s
+
+    def _note(self, batch: list[Any], ends: dict[tuple[str, int], int]) -> bool:
+        """Take in what a batch says beside records inside the spans; say whether a span ended or is being left behind."""
+        moved = False
+        for message in batch:
+            error = message.error()
+            at = (message.topic(), message.partition())
+            if error is not None:
+                moved = self._ended(at, message, error, ends) or moved
+            elif at in ends and message.offset() >= ends[at]:
+                self._finish(at, ends)
+                moved = True
+        return moved
 
     def _ended(self, at: tuple[str, int], message: Any, error: KafkaError, ends: dict[tuple[str, int], int]) -> bool:
         """Take in an end-of-partition; say whether it ended a span. Other errors that pass are waited out."""
@@ -216,6 +236,30 @@ class KafkaReader:
         if not self._closed:
             self._closed = True
             self._consumer.close()
+
+
+def _inside(batch: list[Any], ends: dict[tuple[str, int], int]) -> list[Message]:
+    """Return the records of a batch that lie inside their span: without a loop of statements, of which a restore would run millions."""
+    topics = {topic for topic, _ in ends}
+    if len(topics) == 1:
+        end_of = {partition: end for (_, partition), end in ends.items()}.get
+        (topic,) = topics
+        return [
+            message
+            for message in batch
+            if message.error() is None and message.offset() < end_of(message.partition(), 0) and message.topic() == topic
+        ]
+    end_at = ends.get
+    return [
+        message for message in batch if message.error() is None and message.offset() < end_at((message.topic(), message.partition()), 0)
+    ]
+
+
+def _generation(metadata: bytes) -> int:
+    header, generation = metadata[: len(_METADATA_HEADER)], metadata[len(_METADATA_HEADER) :][:4]
+    if header != _METADATA_HEADER:
+        raise ContractError(f"group metadata begins with {header!r}", hint="this version of confluent-kafka is not supported")
+    return int.from_bytes(generation, "little", signed=True)
 
 
 def _cause(error: KafkaError) -> KafkaError:

@@ -6,6 +6,7 @@ from execpos.errors import ContractError
 from execpos.kafka.memory.broker import MemoryBroker
 from execpos.kafka.memory.consumer import MemoryConsumer, MemoryReader
 from execpos.kafka.memory.producer import MemoryIdempotentProducer, MemoryTransactionalProducer
+from execpos.kafka.memory.tail import MemoryTail
 from execpos.kafka.ports import Message, Span, TopicDescription, TopicPartition, Watermarks
 
 
@@ -28,6 +29,10 @@ class MemoryCluster:
     def reader(self) -> MemoryReader:
         return MemoryReader(self.broker)
 
+    def tail(self, starts: Mapping[TopicPartition, int], timeout_s: float) -> MemoryTail:
+        del timeout_s
+        return MemoryTail(self.broker, starts)
+
     def read(self, tp: TopicPartition, start: int, end_watermark: int, timeout_s: float) -> Iterator[Message]:
         return self.reader().read([Span(tp, start, end_watermark)], timeout_s)
 
@@ -38,6 +43,11 @@ class MemoryCluster:
 
     def high_watermarks(self, tps: Sequence[TopicPartition], timeout_s: float) -> dict[TopicPartition, int]:
         return {tp: marks.high for tp, marks in self.watermarks(tps, timeout_s).items()}
+
+    def offsets_at(self, tps: Sequence[TopicPartition], ts_ms: int, timeout_s: float) -> dict[TopicPartition, int]:
+        del timeout_s
+        with self.broker.lock:
+            return {tp: self.broker.log(tp).offset_at(ts_ms) for tp in tps}
 
     def describe(self, topics: Sequence[str], timeout_s: float) -> dict[str, TopicDescription]:
         del timeout_s

@@ -85,6 +85,20 @@ class MemoryConsumer:
             raise AbortTransaction("the consumer is in no generation of its group", group=self._group.group_id)
         return MemoryGroupMetadata(self._group.group_id, self._generation, self._member.member_id, self._instance_id)
 
+    def generation(self) -> int:
+        return -1 if self._member is None or self._generation is None else self._generation
+
+    def leave(self, timeout_s: float) -> None:
+        del timeout_s
+        held = sorted(self._positions)
+        self._positions, self._topics = {}, ()
+        if held:
+            self._on_revoke(held)
+        with self._broker.lock:
+            if self._member is not None and self._broker.reachable:
+                self._group.leave(self._member)
+                self._member = self._generation = None
+
     def close(self) -> None:
         if self._closed:
             return

@@ -80,6 +80,11 @@ class Group:
         member.joined = True
         self._complete()
 
+    def leave(self, member: Member) -> None:
+        """Remove `member`; the others share what it had."""
+        if self.members.pop(member.member_id, None) is not None:
+            self._rebalance(joined=None)
+
     def expire(self, now_s: float) -> None:
         """Remove members whose session is over."""
         gone = [member for member in self.members.values() if member.alive_until_s is not None and member.alive_until_s <= now_s]

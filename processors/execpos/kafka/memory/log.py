@@ -112,6 +112,14 @@ class PartitionLog:
         """Return the first visible record at or past `start`."""
         return next(self.committed(start, self.high), None)
 
+    def offset_at(self, ts_ms: int) -> int:
+        """Return the first offset kept whose record is stamped at or after `ts_ms`, or `high`."""
+        for at in range(self.low, self.high):
+            message = self._entries[at].message
+            if message is not None and message.timestamp()[1] >= ts_ms:
+                return at
+        return self.high
+
     def truncate(self, low: int) -> None:
         """Delete what stands below `low`, as retention does."""
         self.low = min(max(low, self.low), self.high)
