@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, IsolationLevel, admin
 from confluent_kafka import TopicPartition as LibraryPartition
 
 import oracle
@@ -25,7 +25,7 @@ from execpos.codecs.registry import Registry
 from execpos.demo import check
 from execpos.demo.sources import TopicSource
 from execpos.domain import ids
-from execpos.domain.events import FillEvent, Intent, PositionDelta, PositionState, RawExecEvent
+from execpos.domain.events import FillEvent, Intent, PositionDelta, PositionState, Progress, RawExecEvent
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.loop import Loop, LoopLimits
@@ -41,6 +41,9 @@ from state import dump
 LIVENESS_S = 240.0
 SESSION_S = 10.0
 TRANSACTION_S = 6.0
+
+# Any: this part of the library exports its names without saying so to a type checker.
+_library: Any = admin
 
 _numbers = itertools.count(1)
 
@@ -65,6 +68,7 @@ class Installation:
         self.children: list[subprocess.Popen[bytes]] = []
         # It asks for the group's offsets, never joins, and does not wait for open transactions, of which there is always one under load.
         asking = {"bootstrap.servers": stack.kafka.bootstrap_servers, "group.id": f"{self.prefix}simulation.ledger"}
+        self._admin = _library.AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers, "log_level": 0})
         self._group = Consumer({**asking, "isolation.level": "read_uncommitted"})
 
     @property
@@ -144,6 +148,15 @@ class Installation:
         committed = {TopicPartition(tp.topic, tp.partition): max(0, tp.offset) for tp in self._group.committed(asked, 30)}
         return sum(end - committed[tp] for tp, end in self.cluster.high_watermarks(inputs, 30).items())
 
+    def in_transaction(self) -> bool:
+        """Tell whether a transaction is open that has written something."""
+        topics = (self.names.orders, self.names.fills, self.names.deltas, self.names.positions, self.names.progress)
+        tps = [TopicPartition(topic, partition) for topic in topics for partition in range(12)]
+        asked = {LibraryPartition(*tp): _library.OffsetSpec.latest() for tp in tps}
+        stable = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+        ends = self.cluster.high_watermarks(tps, 30)
+        return any(found.result(30).offset < ends[TopicPartition(at.topic, at.partition)] for at, found in stable.items())
+
     def wait(self, what: str, done: Any) -> None:
         """Wait until `done()`; fail after a long time."""
         deadline_s = time.monotonic() + LIVENESS_S
@@ -183,7 +196,9 @@ class Installation:
         """Each (fill, revision) once; rows = sum of deltas = the oracle, field by field; versions in deltas without a gap."""
         found = self.topics.all()
         raws, intents = self.topics.read(RawExecEvent, self.names.raw), self.topics.read(Intent, self.names.intents)
-        book = oracle.from_raw_events(raws, intents)
+        progress = self.topics.read(Progress, self.names.progress)
+        closes = sorted({(done.account, done.closed_session) for each in progress for done in each.accounts if done.closed_session})
+        book = oracle.from_raw_events(raws, intents, closes=closes)
         assert_once(found.fills, book)
         expected = {key: check.Figures(row.quantity, row.open_cost, row.realized, row.fees, row.taxes) for key, row in book.rows.items()}
         places = {"oracle": expected, "positions": check.from_positions(found.positions), "deltas": check.from_deltas(found.deltas)}

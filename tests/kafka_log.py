@@ -22,26 +22,27 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return (number >> 1) ^ -(number & 1), at
 
 
-def _batches(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield attributes and records of each whole batch."""
+def _batches(data: bytes) -> Iterator[tuple[int, tuple[int, int], bytes]]:
+    """Yield attributes, producer id and epoch, and records of each whole batch."""
     at = 0
     while at + _BATCH.size <= len(data):
         head = _BATCH.unpack_from(data, at)
         end = at + 12 + head[1]
         if head[1] <= 0 or end > len(data):
             return
-        yield head[5], data[at + _BATCH.size : end]
+        yield head[5], (head[9], head[10]), data[at + _BATCH.size : end]
         at = end
 
 
-def aborted_transactions(log_folder: Path, topic: str = "__consumer_offsets") -> int:
-    """Return the abort markers on one topic's partitions.
+def aborted_transactions(log_folder: Path, *topics: str) -> set[tuple[int, int]]:
+    """Return producer id and epoch of the transactions that were aborted when they had reached topics of these patterns.
 
-    A ledger's transaction sends its offsets first and to one partition of __consumer_offsets, so there is one marker for each there.
+    The markers of one transaction stand on each partition that it had registered, with the producer's id and epoch. A dead producer's
+    transaction is ended with an epoch of its own, so each death counts; several aborts of one that lives count as one.
     """
-    count = 0
-    for segment in sorted(log_folder.glob(f"{topic}-*/*.log")):
-        for attributes, records in _batches(segment.read_bytes()):
+    aborted = set()
+    for segment in sorted(segment for pattern in topics for segment in log_folder.glob(f"{pattern}-*/*.log")):
+        for attributes, producer, records in _batches(segment.read_bytes()):
             if not attributes & _CONTROL_BIT:
                 continue
             # length, attributes, timestamp delta, offset delta, key length, then the key: version and type, two bytes each.
@@ -49,5 +50,6 @@ def aborted_transactions(log_folder: Path, topic: str = "__consumer_offsets") ->
             at += 1
             for _ in range(3):
                 _, at = _varint(records, at)
-            count += struct.unpack_from(">hh", records, at)[1] == _ABORT
-    return count
+            if struct.unpack_from(">hh", records, at)[1] == _ABORT:
+                aborted.add(producer)
+    return aborted

@@ -65,6 +65,6 @@ def check_window(account: Account, deal: Deal, ingest_ts: int) -> int:
         what = f"session {deal.session} is more than {account.rules.window_sessions} sessions older than the newest fill"
         raise Park("outside_window", what, disposition="parked")
     taken = ids.session_id(ingest_ts)
-    if ordinal > ids.session_ordinal(taken) + 1:
+    if taken != deal.session and ordinal > ids.session_ordinal(taken) + 1:
         raise Park("from_future", f"session {deal.session} lies ahead of {taken}, when it was taken", disposition="parked")
     return ordinal

@@ -13,6 +13,10 @@ MAX_MICROS = 999_999_999_999_999_999
 # Below this the product with 10⁶ keeps every one of a double's 15 exact decimal digits.
 _EXACT_FLOAT = 1e9
 
+# Prices come again and again, and looking one up costs a tenth of proving it; beyond this many the memo starts anew.
+_KNOWN_LIMIT = 65_536
+_KNOWN: dict[float, int] = {}
+
 
 def micros(value: float, where: str) -> int:
     """Return a number of the broker in 10⁻⁶, read by its shortest decimal form.
@@ -20,6 +24,9 @@ def micros(value: float, where: str) -> int:
     Raises:
         Park: not finite, more than six decimals, or too large (reason `bad_number`); `where` names the field.
     """
+    known = _KNOWN.get(value)
+    if known is not None:
+        return known
     if isinstance(value, int):
         scaled = value * MICROS
     else:
@@ -35,6 +42,9 @@ def micros(value: float, where: str) -> int:
             scaled = int(exact)
     if not -MAX_MICROS <= scaled <= MAX_MICROS:
         raise Park("bad_number", f"{where} is {value!r}: beyond 10^12")
+    if len(_KNOWN) >= _KNOWN_LIMIT:
+        _KNOWN.clear()
+    _KNOWN[value] = scaled
     return scaled
 
 

@@ -51,7 +51,7 @@ TRANSITIONS: dict[tuple[Reported, Operation], Reported] = {
 }
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """An order now. Quantities in shares or contracts; amounts in 10⁻⁶, multiplier included.
 
     `quantity` is what was ordered, 0 while no report told; `cancelled` sums what successful operations took away; `price_ts` is the
@@ -81,13 +81,14 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def status(self) -> Status:
         """What people see: the table's state and the fills together."""
-        if self.quantity and self.cum_filled >= self.quantity:
+        quantity, filled, reported = self.quantity, self.cum_filled, self.reported
+        if quantity and filled >= quantity:
             return "FILLED"
-        if self.reported == "OPEN":
-            if not self.cum_filled:
+        if reported == "OPEN":
+            if not filled:
                 return "SUBMITTED"
-            return "FILLED" if self.quantity and self.cum_filled >= self.quantity - self.cancelled else "PART_FILLED"
-        return self.reported
+            return "FILLED" if quantity and filled >= quantity - self.cancelled else "PART_FILLED"
+        return reported
 
     @property
     def leaves(self) -> int:

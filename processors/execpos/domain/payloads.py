@@ -16,19 +16,19 @@ Word = Annotated[str, msgspec.Meta(max_length=limits.WORD_CHARS_MAX)]
 Message = Annotated[str, msgspec.Meta(max_length=limits.MESSAGE_CHARS_MAX)]
 
 
-class _Operation(msgspec.Struct):
+class _Operation(msgspec.Struct, gc=False):
     op_type: Word
     op_code: Word
     op_msg: Message | None = None
 
 
-class _Account(msgspec.Struct):
+class _Account(msgspec.Struct, gc=False):
     broker_id: Name
     account_id: Name
     account_type: Word | None = None
 
 
-class _Order(msgspec.Struct):
+class _Order(msgspec.Struct, gc=False):
     account: _Account
     action: str
     price: Number
@@ -46,7 +46,7 @@ class _Order(msgspec.Struct):
     combo: bool | None = None
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, gc=False):
     exchange_ts: Number
     id: Name | None = None
     modified_price: Number | None = None
@@ -54,13 +54,13 @@ class _Status(msgspec.Struct):
     order_quantity: Number | None = None
 
 
-class _Contract(msgspec.Struct):
+class _Contract(msgspec.Struct, gc=False):
     code: Name
     full_code: Name | None = None
     security_type: Word | None = None
 
 
-class OrderPayload(msgspec.Struct):
+class OrderPayload(msgspec.Struct, gc=False):
     """An SORDER or FORDER."""
 
     operation: _Operation
@@ -70,7 +70,7 @@ class OrderPayload(msgspec.Struct):
     event_id: Receipt | None = None
 
 
-class DealPayload(msgspec.Struct):
+class DealPayload(msgspec.Struct, gc=False):
     """An SDEAL or FDEAL."""
 
     trade_id: Name
@@ -107,11 +107,11 @@ def read(decoder: msgspec.json.Decoder[T], payload: bytes, what: str) -> T:
     Raises:
         Park: only its hash came (`oversized`), or it is no such payload (`bad_payload`).
     """
-    if payload.startswith(_OVERSIZED):
-        raise Park("oversized", f"{what}: larger than bridge.max_payload_bytes, so only its length and hash came")
     try:
         return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if payload.startswith(_OVERSIZED):
+            raise Park("oversized", f"{what}: larger than bridge.max_payload_bytes, so only its length and hash came") from None
         return _with_words_cut(decoder, payload, what)
 
 
@@ -140,7 +140,7 @@ def _words_cut(value: Any) -> Any:
     }
 
 
-class DealHint(msgspec.Struct):
+class DealHint(msgspec.Struct, gc=False):
     """What can be read of a deal that is otherwise broken: enough to know which key it would have moved."""
 
     code: Name | None = None

@@ -26,10 +26,19 @@ class Definition(NamedTuple):
 DEFINITIONS: Mapping[MetricName, Definition] = {
     "execpos_build_info": Definition("gauge", "1, with the version of the program", ("version",)),
     "execpos_ledger_dead_letters_total": Definition("counter", "records that did not become state, committed or not", ("reason",)),
+    "execpos_ledger_corrections_total": Definition("counter", "corrections answered, committed or not: applied, or why not", ("outcome",)),
     "execpos_ledger_records_total": Definition("counter", "records applied and committed, by class", ("outcome",)),
+    "execpos_ledger_mark_failures_total": Definition("counter", "times that exec.marks could not be read; the book does not depend on it"),
+    "execpos_ledger_marks": Definition("gauge", "symbols whose last mark is known"),
+    "execpos_ledger_snapshot_bytes_total": Definition("counter", "size of the snapshots written, all parts"),
+    "execpos_ledger_snapshot_seconds": Definition("histogram", "time to make one snapshot, within its transaction, s"),
+    "execpos_ledger_snapshots_total": Definition("counter", "snapshots written and committed, by what asked for them", ("reason",)),
     "execpos_assigned_partitions": Definition("gauge", "partitions of each input topic that this instance holds now"),
     "execpos_input_records_total": Definition("counter", "records of the inputs in committed transactions"),
     "execpos_rebalances_total": Definition("counter", "times that partitions were assigned to this instance"),
+    "execpos_restore_remaining_records": Definition(
+        "gauge", "offsets of a topic that a restore has still to read; 0 when done", ("topic",)
+    ),
     "execpos_restore_seconds": Definition("histogram", "time from an assignment to the first record, s"),
     "execpos_transaction_seconds": Definition("histogram", "time from the begin of a committed transaction to the answer of its commit, s"),
     "execpos_transactions_total": Definition("counter", "transactions ended, by outcome: committed or aborted", ("outcome",)),

@@ -5,7 +5,7 @@ Names of events say what happened, in the past tense. Metrics follow Prometheus'
 
 from typing import Literal
 
-Component = Literal["bridge", "cli", "kafka", "ledger", "local", "recorder"]
+Component = Literal["bridge", "cli", "client", "kafka", "ledger", "local", "recorder"]
 
 LogEvent = Literal[
     "component_started",
@@ -23,13 +23,17 @@ LogEvent = Literal[
     "journal_failed",
     "journal_recovered",
     "kafka_awaited",
+    "listener_failed",
     "memory_alarm_raised",
     "name_claimed",
     "quotes_unavailable",
+    "reader_failed",
+    "reader_stalled",
     "record_unreadable",
     "records_parked",
     "records_read",
     "row_rebased",
+    "marks_unavailable",
     "assignment_changed",
     "committed_offsets_awaited",
     "consumer_failed",
@@ -54,10 +58,17 @@ LogEvent = Literal[
 MetricName = Literal[
     "execpos_build_info",
     "execpos_ledger_dead_letters_total",
+    "execpos_ledger_corrections_total",
     "execpos_ledger_records_total",
+    "execpos_ledger_mark_failures_total",
+    "execpos_ledger_marks",
+    "execpos_ledger_snapshot_bytes_total",
+    "execpos_ledger_snapshot_seconds",
+    "execpos_ledger_snapshots_total",
     "execpos_assigned_partitions",
     "execpos_input_records_total",
     "execpos_rebalances_total",
+    "execpos_restore_remaining_records",
     "execpos_restore_seconds",
     "execpos_transaction_seconds",
     "execpos_transactions_total",
