@@ -235,7 +235,7 @@ def test_a_mistake_in_a_file_is_named_by_line_key_and_what_is_allowed(tmp_path: 
             "bridge:\n  journal:\n    retain_bytes: 1048576\n",
             "execution.yaml:3: bridge.journal.retain_bytes: 1048576 must be 0 or at least bridge.journal.segment_bytes (67108864)",
         ),
-        ("ledger:\n  poll_ms: 501\n", "execution.yaml:2: ledger.poll_ms: 501 must not be above ledger.progress_interval_ms (500)"),
+        ("ledger:\n  poll_ms: 1001\n", "execution.yaml:2: ledger.poll_ms: 1001 must not be above ledger.progress_interval_ms (1000)"),
         ("halt:\n  progress_age_s: 0.9\n", "execution.yaml:2: halt.progress_age_s: 0.9 s must be at least twice"),
         ("attribution:\n  custom_field: mapped\n", "execution.yaml:1: attribution.custom_field_map: must not be empty"),
         ("attribution:\n  custom_field_map: {a: b}\n", "execution.yaml:2: attribution.custom_field_map: has no effect"),

@@ -4,6 +4,7 @@ The topics are made by the ledger's own task, record by record as on a slow day,
 position and of NET's; they stand there as a ledger that was stopped has left them, nothing compacted. Then one ledger process starts.
 """
 
+import math
 import subprocess
 import sys
 import time
@@ -193,7 +194,7 @@ class _Writer:
 def fill(bench: Bench, positions: int, fills: int, seed: int, prefix: str = "") -> dict[str, int]:
     """Write a window of `fills` over about `positions` rows as a ledger would; return records by topic. Blocks for minutes."""
     names = Names.of(prefix)
-    symbols = max(1, round(positions / _ACCOUNTS / _ROWS_OF_SYMBOL))
+    symbols = math.ceil(positions / _ACCOUNTS / _ROWS_OF_SYMBOL)
     config = SimConfig(
         seed=seed,
         start_us=market_open_us(*_DATE),

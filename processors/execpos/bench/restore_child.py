@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from execpos import settings
+from execpos.codecs.registry import Registry
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.ports import RestoreContext
@@ -39,8 +40,6 @@ class _Counted(LedgerTask):
 
 def main(bootstrap_servers: str, registry_url: str, instance: str, began_s: float, prefix: str) -> None:
     """Start, restore, stop, and print `{positions, fills, orders, seconds, cpu_s, rss_mb, phases}`."""
-    from execpos.bench.stack import schemas  # noqa: PLC0415 (it imports the servers' side)
-
     log.configure("WARNING")
     stop = threading.Event()
     phases: dict[str, float] = {"imported": round(time.time() - began_s, 3)}
@@ -56,7 +55,7 @@ def main(bootstrap_servers: str, registry_url: str, instance: str, began_s: floa
 
     cluster = KafkaCluster(KafkaSettings(bootstrap_servers), "bench-ledger")
     options = service.LedgerOptions(env="simulation", prefix=prefix, instance=instance)
-    task = service.run(options, cluster, settings.load(None).rules(), schemas(registry_url), stop, reached, make=_Counted)
+    task = service.run(options, cluster, settings.load(None).rules(), Registry(registry_url).schemas(""), stop, reached, make=_Counted)
     assert isinstance(task, _Counted)  # noqa: S101 (for the type checker)
     report = {
         **task.found,

@@ -57,6 +57,7 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
             leave_s=LoopLimits().leave_s if settings.ledger.leave_on_stop else 0.0,
             transaction=within_session(settings.ledger.session_timeout_ms / 1000),
         ),
+        progress_s=settings.ledger.progress_interval_ms / 1000,
         snapshots=SnapshotOptions(**settings.snapshots.model_dump()),
     )
     schemas = connect.schemas(settings)

@@ -16,7 +16,7 @@ from execpos.ledger.marks import Marks
 from execpos.ledger.outputs import RECORDS, Names
 from execpos.ledger.restore import Decoders
 from execpos.ledger.snapshots import SnapshotOptions
-from execpos.ledger.task import LedgerTask
+from execpos.ledger.task import PROGRESS_INTERVAL_S, LedgerTask
 from execpos.telemetry.log import Logger
 
 _log = Logger("ledger")
@@ -36,6 +36,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
         prefix: stands before every topic, group and transactional id.
         instance: name of this process, the same after a restart, another one for each process.
         limits: sizes and times of the loop.
+        progress_s: longest time between two progress records of a partition.
         snapshots: when it writes whole books.
     """
 
@@ -43,6 +44,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
     prefix: str
     instance: str
     limits: LoopLimits = LoopLimits()
+    progress_s: float = PROGRESS_INTERVAL_S
     snapshots: SnapshotOptions = SnapshotOptions()
 
     @property
@@ -86,6 +88,7 @@ def ledger_task(
         schema_ids={record: schemas.ids[record] for record in RECORDS},
         partitions=cluster.partition_count(names.raw, _METADATA_S),
         instance=options.instance,
+        progress_s=options.progress_s,
         snapshots=options.snapshots,
         mark_of=mark_of,
     )

@@ -22,7 +22,7 @@ from execpos.ledger.snapshots import DEFAULTS, SnapshotOptions, Snapshots
 from execpos.ledger.state import PartitionState
 from execpos.telemetry import metrics
 
-# A quarter of a day's 12 partitions' progress would hide a stall of seconds; once a second is what readers' freshness rests on.
+# Once a second is what readers' freshness rests on.
 PROGRESS_INTERVAL_S = 1.0
 
 # More partitions than these in one transaction (a start, a pause) are given different moments from then on: each one costs a request to
@@ -52,6 +52,7 @@ class LedgerTask:
         schema_ids: registered ids of the records that it writes.
         partitions: count of the account-keyed topics, to find records on a wrong partition.
         instance: name of this ledger instance, for progress records.
+        progress_s: longest time between two progress records of a partition.
         snapshots: when it writes whole books.
         mark_of: last mark of a symbol, for the valuations in them.
         clock_us: UTC clock in µs; only stamps records, decides nothing.
@@ -66,6 +67,7 @@ class LedgerTask:
         schema_ids: Mapping[type[msgspec.Struct], int],
         partitions: int,
         instance: str,
+        progress_s: float = PROGRESS_INTERVAL_S,
         snapshots: SnapshotOptions = DEFAULTS,
         mark_of: MarkOf = no_mark,
         clock_us: Callable[[], int] = _clock_us,
@@ -76,6 +78,7 @@ class LedgerTask:
         self._names = names
         self._partitions = partitions
         self._instance = instance
+        self._progress_s = progress_s
         self._clock_us = clock_us
         self.writer = Writer(names, schema_ids)
         self._restorer = Restorer(rules, names, decoders, self.writer)
@@ -118,7 +121,7 @@ class LedgerTask:
         told = [partition for partition in self.states if self._told_s.get(partition, 0.0) <= now_s]
         for place, partition in enumerate(told, 1):
             self.writer.progress(self.states[partition].progress(self._instance, now))
-            self._told_s[partition] = now_s + PROGRESS_INTERVAL_S * (place / len(told) if len(told) > _TOLD_TOGETHER else 1.0)
+            self._told_s[partition] = now_s + self._progress_s * (place / len(told) if len(told) > _TOLD_TOGETHER else 1.0)
         self._snapshots.tick(self.states, now_s, now)
         self._due_s = min(self._told_s.values(), default=0.0)
         self.writer.close()

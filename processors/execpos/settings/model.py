@@ -63,7 +63,7 @@ class Ledger(Section):
     """Most records in one transaction."""
     poll_ms: Milliseconds = 50
     """Longest wait for the first record of a transaction."""
-    progress_interval_ms: Annotated[int, Field(ge=10, le=1000)] = 500
+    progress_interval_ms: Annotated[int, Field(ge=10, le=1000)] = 1000
     """Longest time between two progress records of a partition."""
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=900_000)] = 10_000
     """After it the cluster aborts an open transaction of a dead process."""
