@@ -1,5 +1,6 @@
 """Topics on the in-memory twin as a client sees them, records to put there, and a view that is moved by hand."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,7 +9,8 @@ from execpos import settings
 from execpos.client.link import Ages, Link
 from execpos.client.view import PositionView
 from execpos.codecs.avro import RECORDS, Encoder, schema_text
-from execpos.domain import control, ids
+from execpos.domain import control, ids, snapshot
+from execpos.domain.calendar import Calendar
 from execpos.domain.events import (
     AccountProgress,
     BridgeHeartbeat,
@@ -17,6 +19,7 @@ from execpos.domain.events import (
     InputPosition,
     Mark,
     OrderEvent,
+    PositionSnapshot,
     PositionState,
     Progress,
     TradingControl,
@@ -96,15 +99,15 @@ def fill(number: int, order_id: str, cum: int, quantity: int = 100, revision: in
 class ClientWorld:
     """Topics, and what ledger, bridge and reconciler would write."""
 
-    def __init__(self, **ages: Any) -> None:
+    def __init__(self, calendar: Calendar | None = None, **ages: Any) -> None:
         self.clock = VirtualClock()
         self.broker = MemoryBroker(self.clock, self.clock.sleep)
         self.cluster = MemoryCluster(self.broker)
         rules = settings.load(None, {}).rules()
-        # The twin stamps with its own clock, far from today: every order is to be looked at.
-        limits = Ages(**{"orders_within_s": 1e12, **ages})
-        self.link = Link(self.cluster, WRITERS, IDS, PREFIX, "simulation", limits, rules.instruments)
-        for name in ("positions", "orders", "fills", "progress", "heartbeats", "intents"):
+        # The twin stamps with its own clock, far from today: every order and close is to be looked at.
+        limits = Ages(**{"orders_within_s": 1e12, "closes_within_s": 1e12, **ages})
+        self.link = Link(self.cluster, WRITERS, IDS, PREFIX, "simulation", limits, rules.instruments, calendar)
+        for name in ("positions", "orders", "fills", "progress", "heartbeats", "intents", "checkpoints"):
             self.broker.create(self.link.topic(name), PARTITIONS)
         self.broker.create(self.link.topic("marks"), 2)
         self.broker.create(self.link.topic("control"), 1)
@@ -134,6 +137,54 @@ class ClientWorld:
     def mark(self, symbol: str, price: int, exchange_ts: int = 1, market: Any = "S") -> None:
         key = ids.join("simulation", market, symbol)
         self.put("marks", key, Mark("simulation", market, symbol, price, exchange_ts, exchange_ts, BRIDGE))
+
+    def close(
+        self,
+        session_id: str,
+        trading_date: int,
+        rows: Sequence[PositionState],
+        marks: Mapping[str, int] | None = None,
+        parts: int = 1,
+        mark_ts: int = 7,
+    ) -> list[PositionSnapshot]:
+        """Let the ledger close a session of the rows' account; return the parts. Valuations stand in the last one."""
+        found = self.parts(session_id, trading_date, rows, marks, parts, mark_ts)
+        for part in found:
+            self.put("checkpoints", part.account, part)
+        return found
+
+    def parts(
+        self,
+        session_id: str,
+        trading_date: int,
+        rows: Sequence[PositionState],
+        marks: Mapping[str, int] | None = None,
+        parts: int = 1,
+        mark_ts: int = 7,
+    ) -> list[PositionSnapshot]:
+        """Return the parts that `close` writes."""
+        account = rows[0].account
+        valuations = tuple(
+            snapshot.valued(row.position_key, row.quantity, row.open_cost, row.multiplier, marks[row.symbol], mark_ts)
+            for row in rows
+            if row.quantity and marks and row.symbol in marks
+        )
+        return [
+            blank(
+                PositionSnapshot,
+                snapshot_id=f"{account}|SESSION_CLOSE|{session_id}",
+                account=account,
+                reason="SESSION_CLOSE",
+                session_id=session_id,
+                trading_date=trading_date,
+                part=number,
+                parts=parts,
+                rows=len(rows),
+                positions=tuple(rows[number - 1 :: parts]),
+                valuations=valuations if number == parts else (),
+            )
+            for number in range(1, parts + 1)
+        ]
 
     def control(self, scope: str, state: str, source: str = "reconciler", **more: Any) -> None:
         record = blank(

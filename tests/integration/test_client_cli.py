@@ -51,6 +51,7 @@ def giver(installation: Installation) -> dict[str, Any]:
 
 def test_positions_are_chosen_by_account_symbol_book_and_strategy(installation: Installation) -> None:
     row = giver(installation)
+    assert {"day_pnl", "close_session", "close_mark_ts"} <= row.keys()
     options = ("--account", row["account"], "--symbol", row["symbol"], "--book", row["book"], "--strategy", row["strategy_id"])
     assert ask(installation, "positions", "get", *options)["positions"] == [row]
     assert ask(installation, "positions", "get", *options[:4], "--book", "none")["positions"] == []

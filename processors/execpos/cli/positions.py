@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from execpos.cli import connect
 from execpos.cli.config import config_option
 from execpos.cli.history import history
 from execpos.cli.moments import same_account
@@ -19,47 +18,24 @@ from execpos.cli.transfer import transfer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from execpos.cli.standing import Standing
+    from execpos.client.book import Position
     from execpos.domain.events import PositionState
 
 # Often enough to look alive, seldom enough to cost nothing.
 _REFRESH_S = 0.25
 
 
-class _Book:
-    """The newest state of each position."""
-
-    def __init__(self, config_dir: Path | None) -> None:
-        from execpos.codecs.avro import Decoder  # noqa: PLC0415 (`--help` must not pay for it)
-        from execpos.domain.events import PositionState  # noqa: PLC0415 (as above)
-        from execpos.kafka.follow import Follower  # noqa: PLC0415 (as above)
-        from execpos.settings import load  # noqa: PLC0415 (as above)
-
-        settings = load(config_dir)
-        decode = Decoder(PositionState, connect.schemas(settings).writers[PositionState])
-        self._decode = decode
-        self._follower = Follower(connect.cluster(settings, "positions"), [f"{settings.kafka.prefix}exec.positions.v1"])
-        self.states: dict[bytes, PositionState] = {}
-
-    def refresh(self) -> None:
-        """Take in what was committed since the last call."""
-        for message in self._follower.poll():
-            value = message.value()
-            if value is None:
-                self.states.pop(message.key() or b"", None)
-            else:
-                self.states[message.key() or b""] = self._decode(value)
-
-    def close(self) -> None:
-        self._follower.close()
-
-
 @contextmanager
-def _open(config_dir: Path | None) -> Iterator[_Book]:
-    book = _Book(config_dir)
+def _open(config_dir: Path | None) -> Iterator["Standing"]:
+    from execpos.cli.standing import Standing  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.client.link import Link  # noqa: PLC0415 (as above)
+
+    standing = Standing(Link.open(config_dir, "positions"))
     try:
-        yield book
+        yield standing
     finally:
-        book.close()
+        standing.close()
 
 
 def _filters(command: Any) -> Any:
@@ -77,7 +53,7 @@ def _filters(command: Any) -> Any:
 
 @click.group()
 def positions() -> None:
-    """Show positions from the compacted topic exec.positions, their history, and move them between strategies."""
+    """Show positions from the compacted topic exec.positions with what they have gained today, their history, and transfers."""
 
 
 positions.add_command(history)
@@ -90,55 +66,60 @@ positions.add_command(transfer)
 def get(*, config_dir: Path | None, as_json: bool, **wanted: Any) -> None:
     """Print the positions as committed now.
 
+    The column "day" is the change of realized and unrealized result together since the last close, gross; "-" where it is not known.
+
     With --json, one object goes to stdout: positions, a list of rows as `execpos fold` prints them, and with as_of (the time of the newest
-    report in the row) and ledger_epoch.
+    report in the row), ledger_epoch, day_pnl (null where it is not known), close_session (whose close it counts from; null without one) and
+    close_mark_ts (time of the price of that close; null for a row that was flat or had none).
     """
-    with _open(config_dir) as book:
-        book.refresh()
-        states = _chosen(book, **wanted)
+    with _open(config_dir) as standing:
+        standing.refresh()
+        rows = _chosen(standing, **wanted)
     if as_json:
-        print_json({"positions": [_plain(state) for state in states]})
+        print_json({"positions": [_plain(row) for row in rows]})
     else:
-        stdout().print(_table(states, "Positions"))
+        stdout().print(_table(rows, "Positions"))
 
 
 @positions.command()
 @_filters
 def watch(*, config_dir: Path | None, **wanted: Any) -> None:
-    """Show the positions and keep the table up to date until interrupted."""
+    """Show the positions and keep the table up to date until interrupted; columns as of `get`."""
     from rich.live import Live  # noqa: PLC0415 (`--help` must not pay for it)
 
-    with _open(config_dir) as book, Live(console=stdout(), auto_refresh=False, screen=stdout().is_terminal) as live:
+    with _open(config_dir) as standing, Live(console=stdout(), auto_refresh=False, screen=stdout().is_terminal) as live:
         while True:
-            book.refresh()
-            states = _chosen(book, **wanted)
-            shown = states[: max(5, stdout().height - 6)]
-            title = f"Positions, {datetime.now(UTC):%H:%M:%S} UTC, {len(shown)} of {len(states)}"
+            standing.refresh()
+            rows = _chosen(standing, **wanted)
+            shown = rows[: max(5, stdout().height - 6)]
+            title = f"Positions, {datetime.now(UTC):%H:%M:%S} UTC, {len(shown)} of {len(rows)}"
             live.update(_table(shown, title), refresh=True)
             time.sleep(_REFRESH_S)
 
 
 def _chosen(
-    book: _Book, account: str | None, symbol: str | None, shelf: str | None, strategy: str | None, *, flat: bool
-) -> "list[PositionState]":
-    return [
-        state
-        for _, state in sorted(book.states.items())
-        if same_account(state.account, account)
-        and (symbol is None or state.symbol == symbol)
-        and (shelf is None or state.book == shelf)
-        and (strategy is None or state.strategy_id == strategy)
-        and (flat or state.quantity or state.quality != "CONFIRMED")
-    ]
+    standing: "Standing", account: str | None, symbol: str | None, shelf: str | None, strategy: str | None, *, flat: bool
+) -> "list[Position]":
+    def wanted(state: "PositionState") -> bool:
+        return (
+            same_account(state.account, account)
+            and (symbol is None or state.symbol == symbol)
+            and (shelf is None or state.book == shelf)
+            and (strategy is None or state.strategy_id == strategy)
+            and (flat or bool(state.quantity) or state.quality != "CONFIRMED")
+        )
+
+    return list(standing.positions(wanted))
 
 
 def _time(ts_us: int) -> str:
     return datetime.fromtimestamp(ts_us / 1e6, UTC).isoformat(timespec="microseconds")
 
 
-def _plain(state: "PositionState") -> dict[str, Any]:
+def _plain(row: "Position") -> dict[str, Any]:
     from execpos.domain.money import text  # noqa: PLC0415 (`--help` must not pay for it)
 
+    state, close = row.state, row.last_close
     return {
         "account": state.account,
         "symbol": state.symbol,
@@ -155,25 +136,29 @@ def _plain(state: "PositionState") -> dict[str, Any]:
         "version": state.version,
         "as_of": _time(state.last_ingest_ts),
         "ledger_epoch": state.ledger_epoch,
+        "day_pnl": None if row.day_pnl is None else text(row.day_pnl),
+        "close_session": None if close is None else close.session_id,
+        "close_mark_ts": None if close is None or close.mark_ts is None else _time(close.mark_ts),
     }
 
 
-def _table(states: "list[PositionState]", title: str) -> "Table":
+def _table(found: "list[Position]", title: str) -> "Table":
     from execpos.domain.money import text  # noqa: PLC0415 (`--help` must not pay for it)
 
     rows = [
         [
-            state.account,
-            state.symbol,
-            state.book,
-            state.strategy_id,
-            f"{state.quantity:,}",
-            text(state.average_price),
-            text(state.realized_pnl),
-            state.quality,
-            _time(state.last_ingest_ts)[11:23],
+            row.state.account,
+            row.state.symbol,
+            row.state.book,
+            row.state.strategy_id,
+            f"{row.quantity:,}",
+            text(row.average_price),
+            text(row.realized),
+            "-" if row.day_pnl is None else text(row.day_pnl),
+            row.state.quality,
+            _time(row.state.last_ingest_ts)[11:23],
         ]
-        for state in states
+        for row in found
     ]
-    columns = ["account", "symbol", "book", "strategy", "quantity", "average", "realized", "quality", "as of (UTC)"]
-    return table(title, columns, rows, numeric=["quantity", "average", "realized"])
+    columns = ["account", "symbol", "book", "strategy", "quantity", "average", "realized", "day", "quality", "as of (UTC)"]
+    return table(title, columns, rows, numeric=["quantity", "average", "realized", "day"])

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from execpos.client.closes import Close, Closed, Closes
+from execpos.client.link import Day
 from execpos.domain import ids
 from execpos.domain.events import Mark, PositionState
 from execpos.domain.ids import NET, WHOLE_ACCOUNT
@@ -23,6 +25,9 @@ class Position(msgspec.Struct, frozen=True):
         realized_day: gross, of the current trading date; 0 when the row's last fill is of an older one.
         mark: last price, None when there is none.
         unrealized: (mark - average) · quantity · multiplier, exact; None without a mark, 0 when flat.
+        day_pnl: gross, (realized + unrealized) now less the same at the last close, exact. None when a mark that it needs is missing, now
+            or then, when that close is not known, or when the row is not the one that stood there.
+        last_close: the row at the last close, with the time of its mark; None when that close is not known.
     """
 
     state: PositionState
@@ -30,6 +35,8 @@ class Position(msgspec.Struct, frozen=True):
     realized_day: int
     mark: Mark | None
     unrealized: int | None
+    day_pnl: int | None
+    last_close: Close | None
 
     @property
     def quantity(self) -> int:
@@ -47,10 +54,29 @@ class Position(msgspec.Struct, frozen=True):
         return self.state.realized_pnl
 
 
-class Book:
-    """The newest state of each position. One thread writes, any thread reads without waiting; a reading is of one row."""
+class DayPnl(msgspec.Struct, frozen=True):
+    """What an account has gained since the last close, all strategies together.
 
-    def __init__(self) -> None:
+    Attributes:
+        amount: gross, 10⁻⁶ of the currency: the sum of `day_pnl` over NET rows; None when one of them is not known, or the close is not.
+        missing: keys of the NET rows whose `day_pnl` is not known.
+        session_id: session whose close it counts from; empty when that is not known.
+    """
+
+    amount: int | None
+    missing: tuple[str, ...]
+    session_id: str
+
+
+class Book:
+    """The newest state of each position. One thread writes, any thread reads without waiting; a reading is of one row.
+
+    Args:
+        closes: what the rows were at the last close.
+    """
+
+    def __init__(self, closes: Closes) -> None:
+        self._closes = closes
         self._rows: dict[str, PositionState] = {}
         self._by_account: dict[str, dict[str, PositionState]] = {}
         self._marks: dict[str, Mark] = {}
@@ -114,23 +140,60 @@ class Book:
                 worst = mark.quality
         return worst
 
-    def position(self, state: PositionState, today: int) -> Position:
+    def position(self, state: PositionState, day: Day) -> Position:
         """Return a row with what is computed from it.
 
         Args:
             state: the row.
-            today: current trading date of its market.
+            day: current trading date of its market, and the one before it.
         """
         mark = self.mark(state.account, state.symbol)
-        unrealized: int | None = None
-        if not state.quantity:
-            unrealized = 0
-        elif mark is not None and state.multiplier:
-            unrealized = mark.price * state.quantity * state.multiplier - state.open_cost
+        unrealized = _unrealized(state, mark)
+        closed = self._closes.of(state.account, day)
+        close = None if closed is None else closed.row(state.position_key)
         return Position(
             state=state,
             quality=self.quality(state.account, state.symbol, state.quality),
-            realized_day=state.realized_pnl_day if state.trading_date >= today else 0,
+            realized_day=state.realized_pnl_day if state.trading_date >= day.today else 0,
             mark=mark,
             unrealized=unrealized,
+            day_pnl=_day_pnl(state, unrealized, close),
+            last_close=close,
         )
+
+    def day_pnl(self, account: str, day: Day) -> DayPnl:
+        """Return what an account has gained since the last close; arguments as of `position`."""
+        closed = self._closes.of(account, day)
+        found = {state.position_key: state for state in self.rows(account) if state.strategy_id == NET and state.book != WHOLE_ACCOUNT}
+        results = {key: self._row_pnl(state, closed) for key, state in found.items()}
+        # What was held at the close and has no row now was not read yet.
+        gone = [] if closed is None else [key for key in closed.held if key not in found]
+        missing = tuple(sorted((*gone, *(key for key, result in results.items() if result is None))))
+        known = closed is not None and not missing
+        return DayPnl(
+            amount=sum(result or 0 for result in results.values()) if known else None,
+            missing=missing,
+            session_id="" if closed is None else closed.session_id,
+        )
+
+    def _row_pnl(self, state: PositionState, closed: Closed | None) -> int | None:
+        if closed is None:
+            return None
+        return _day_pnl(state, _unrealized(state, self.mark(state.account, state.symbol)), closed.row(state.position_key))
+
+
+def _unrealized(state: PositionState, mark: Mark | None) -> int | None:
+    if not state.quantity:
+        return 0
+    if mark is None or not state.multiplier:
+        return None
+    return mark.price * state.quantity * state.multiplier - state.open_cost
+
+
+def _day_pnl(state: PositionState, unrealized: int | None, close: Close | None) -> int | None:
+    if close is None or unrealized is None or close.unrealized is None:
+        return None
+    if state.version < close.version:
+        # Its newest state was not read yet, or the row was forgotten and has begun anew.
+        return None
+    return state.realized_pnl + unrealized - close.realized - close.unrealized

@@ -12,7 +12,7 @@ import msgspec
 from execpos.codecs.avro import Decoder, schema_text
 from execpos.codecs.compiled import read_data, read_long
 from execpos.codecs.framing import HEADER_LENGTH, schema_id
-from execpos.domain.events import FillEvent, OrderEvent
+from execpos.domain.events import FillEvent, OrderEvent, PositionSnapshot
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -25,8 +25,19 @@ class FillNames(NamedTuple):
     strategy_id: str
 
 
+class PartNames(NamedTuple):
+    """Of one part of a checkpoint: what it is a part of, whose, and of which close."""
+
+    snapshot_id: str
+    account: str
+    session_id: str
+    trading_date: int
+    part: int
+    parts: int
+
+
 class Cutter:
-    """Cuts records of exec.fills and exec.orders. Thread-safe.
+    """Cuts records of exec.fills, exec.orders and exec.checkpoints. Thread-safe.
 
     Args:
         writers: record class -> schema id -> schema text.
@@ -36,6 +47,8 @@ class Cutter:
         self._fill, self._order = Decoder(FillEvent, writers[FillEvent]), Decoder(OrderEvent, writers[OrderEvent])
         self._fills = _alike(FillEvent, 8, writers[FillEvent])
         self._orders = _alike(OrderEvent, 3, writers[OrderEvent])
+        self._snapshot = Decoder(PositionSnapshot, writers[PositionSnapshot])
+        self._snapshots = _alike(PositionSnapshot, 10, writers[PositionSnapshot])
 
     def fill(self, value: bytes) -> FillNames:
         """Return the names in a fill.
@@ -67,6 +80,25 @@ class Cutter:
         _, at = read_data(value, at)
         order_key, _ = read_data(value, at)
         return order_key.decode()
+
+    def part(self, value: bytes) -> PartNames:
+        """Return the names in one part of a snapshot; errors as `fill`."""
+        if schema_id(value) not in self._snapshots:
+            whole = self._snapshot(value)
+            return PartNames(whole.snapshot_id, whole.account, whole.session_id, whole.trading_date, whole.part, whole.parts)
+        snapshot_id, at = read_data(value, HEADER_LENGTH)
+        account, at = read_data(value, at)
+        # reason, marker_id and request_id stand between.
+        _, at = read_data(value, at)
+        _, at = read_data(value, at)
+        _, at = read_data(value, at)
+        session_id, at = read_data(value, at)
+        trading_date, at = read_long(value, at)
+        # as_of_ts stands between.
+        _, at = read_long(value, at)
+        part, at = read_long(value, at)
+        parts, _ = read_long(value, at)
+        return PartNames(snapshot_id.decode(), account.decode(), session_id.decode(), trading_date, part, parts)
 
 
 def _alike(record: type[R], count: int, writers: Mapping[int, str]) -> frozenset[int]:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from execpos.client.book import Book
+from execpos.client.closes import Closes
 from execpos.client.cuts import Cutter
 from execpos.client.freshness import Ageing
 from execpos.client.link import Link
 from execpos.client.trading import Controls
 from execpos.client.working import ANY_BOOK, Orders
 from execpos.codecs.avro import Decoder
-from execpos.domain.events import BridgeHeartbeat, FillEvent, Mark, OrderEvent, PositionState, Progress, TradingControl
+from execpos.domain.events import BridgeHeartbeat, FillEvent, Mark, OrderEvent, PositionSnapshot, PositionState, Progress, TradingControl
 from execpos.domain.ids import position_key
 from execpos.errors import Park
 from execpos.kafka.ports import Message
@@ -26,11 +27,14 @@ _log = Logger("client")
 # Fills that `wait_for` can be asked about: some days of a busy desk, 100 bytes each.
 _SEEN_MAX = 200_000
 
-BY_ACCOUNT = frozenset({"positions", "orders", "fills", "progress", "heartbeats"})
+BY_ACCOUNT = frozenset({"positions", "orders", "fills", "progress", "heartbeats", "checkpoints"})
 """Topics whose partition is that of the account; others are read whole."""
 
 DATED = frozenset({"orders", "fills"})
 """Topics of which a start reads the last `client.orders_within_s` only."""
+
+CLOSES = frozenset({"checkpoints"})
+"""Topics of which a start reads the last `Ages.closes_within_s` only, and for which it does not wait."""
 
 Changed = Callable[[PositionState], None]
 
@@ -52,7 +56,8 @@ class Shelves:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self.book = Book()
+        self.closes = Closes(Cutter(link.writers), Decoder(PositionSnapshot, link.writers[PositionSnapshot]))
+        self.book = Book(self.closes)
         self.orders = Orders(self._book_of)
         self.controls = Controls()
         self.seen: OrderedDict[str, Applied | None] = OrderedDict()
@@ -80,6 +85,7 @@ class Intake:
         self.ageing = Ageing(link.ages)
         self.unreadable = 0
         self._book, self._orders, self._controls, self._seen = shelves.book, shelves.orders, shelves.controls, shelves.seen
+        self._closes = shelves.closes
         self._link = link
         self._env = f"{link.env}|"
         self._changed = changed
@@ -101,7 +107,10 @@ class Intake:
             link.topic("heartbeats"): self._take_heartbeat,
             link.topic("marks"): self._take_mark,
             link.topic("control"): self._take_control,
+            link.topic("checkpoints"): self._take_checkpoint,
         }
+        # What cannot be read in these leaves no position, order or fill wrong.
+        self._beside = {link.topic(name) for name in ("marks", "control", "progress", "checkpoints")}
 
     def take(self, message: Message, since_s: float | None, now_s: float) -> None:
         """Apply one record; one that cannot be read is counted, logged, and makes its account stale.
@@ -130,7 +139,7 @@ class Intake:
         text = (message.key() or b"").decode(errors="replace")
         account = "|".join(text.split("|")[:4])
         _log.error("record_unreadable", topic=message.topic(), partition=message.partition(), offset=message.offset(), reason=str(error))
-        if message.topic() not in {self._link.topic("marks"), self._link.topic("control"), self._link.topic("progress")}:
+        if message.topic() not in self._beside:
             self.ageing.put_broken(account, str(error))
 
     def _key(self, message: Message) -> str | None:
@@ -202,6 +211,11 @@ class Intake:
         key, value = self._key(message), message.value()
         if key is not None and value is not None:
             self._book.put_mark(key, self._mark(value))
+
+    def _take_checkpoint(self, message: Message, since_s: float | None, now_s: float) -> None:
+        del since_s, now_s
+        if self._key(message) is not None:
+            self._closes.take(message.value() or b"")
 
     def _take_control(self, message: Message, since_s: float | None, now_s: float) -> None:
         del now_s

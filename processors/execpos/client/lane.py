@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from confluent_kafka import KafkaException
 
 from execpos.client.freshness import Freshness
-from execpos.client.intake import BY_ACCOUNT, DATED, Intake
+from execpos.client.intake import BY_ACCOUNT, CLOSES, DATED, Intake
 from execpos.client.link import Link
 from execpos.client.stall import BEHIND_LOOKS, REOPEN_LOOKS, Stall
 from execpos.errors import ContractError, ExecposError
@@ -78,10 +78,12 @@ class Lane:
         if not self._next:
             tps = self._followed()
             marks = cluster.watermarks(tps, _ANSWER_S)
-            dated = [tp for tp in tps if tp.topic in {link.topic(name) for name in DATED}]
-            since_ms = max(0, round((time.time() - link.ages.orders_within_s) * 1000))
-            starts = {tp: marks[tp].low for tp in tps} | cluster.offsets_at(dated, since_ms, _ANSWER_S)
-            self._missing = {tp: marks[tp].high for tp in tps}
+            starts = {tp: marks[tp].low for tp in tps}
+            for names, within_s in ((DATED, link.ages.orders_within_s), (CLOSES, link.ages.closes_within_s)):
+                dated = [tp for tp in tps if tp.topic in {link.topic(name) for name in names}]
+                starts |= cluster.offsets_at(dated, max(0, round((time.time() - within_s) * 1000)), _ANSWER_S)
+            beside = {link.topic(name) for name in CLOSES}
+            self._missing = {tp: marks[tp].high for tp in tps if tp.topic not in beside}
             self._next = starts
         self._stall = Stall(cluster, self._next)
         self._reopen.clear()

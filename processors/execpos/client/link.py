@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 
 class Ages(msgspec.Struct, frozen=True):
-    """From which age on something counts as old, seconds; which sources of exec.control have to speak."""
+    """From which age on something counts as old, seconds; which sources of exec.control have to speak; how far back a start looks.
+
+    Closes are looked for over 14 days: the longest closure of the market is about twelve, and a close is never older than that.
+    """
 
     heartbeat_gap_s: float = 10.0
     progress_age_s: float = 5.0
     control_age_s: float = 5.0
     required_sources: tuple[str, ...] = ("reconciler",)
     orders_within_s: float = 345_600.0
+    closes_within_s: float = 1_209_600.0
+
+
+class Day(NamedTuple):
+    """The current trading date of a market and the one before it, days since the epoch; `previous` is 0 where no calendar tells it."""
+
+    today: int
+    previous: int = 0
 
 
 class Link(msgspec.Struct, frozen=True, eq=False):
@@ -102,6 +113,7 @@ class Link(msgspec.Struct, frozen=True, eq=False):
         )
 
 
-def today(calendar: Calendar, market: Market, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> int:
-    """Return the trading date of this moment, days since the epoch."""
-    return calendar.trading_date(wall_us(), market)
+def current_day(calendar: Calendar, market: Market, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> Day:
+    """Return the trading date of this moment and the one before it."""
+    today = calendar.trading_date(wall_us(), market)
+    return Day(today, calendar.previous_trading_day(today, market))

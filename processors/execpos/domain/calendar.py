@@ -99,6 +99,14 @@ class Calendar(msgspec.Struct, frozen=True, eq=False):
             return day in self.extra.get(market, frozenset())
         return day not in self.closed.get(market, frozenset())
 
+    def previous_trading_day(self, day: int, market: Market) -> int:
+        """Return the last date before `day` on which the market traded."""
+        for candidate in range(day - 1, day - 1 - _CLOSED_LIMIT_DAYS, -1):
+            if self.is_trading_day(candidate, market):
+                return candidate
+        msg = f"no trading day of market {market} within {_CLOSED_LIMIT_DAYS} days before day {day}: the calendar is wrong"
+        raise AssertionError(msg)
+
     def covers(self, day: int) -> bool:
         """Return whether the holidays of that date are known; if not, its trading date rests on weekends alone."""
         return self.known_from <= day <= self.known_until

@@ -6,24 +6,27 @@ from execpos.kafka.ports import Cluster, Message, Span, TopicPartition
 
 
 class Follower:
-    """Reads topics from their first record on, each committed record once, in order within a partition. One thread.
+    """Reads topics from their first record on, or from a moment on; each committed record once, in order within a partition. One thread.
 
     Args:
         cluster: where the topics are.
         topics: full names; they exist already.
         timeout_s: longest wait for one answer, and for an open transaction to end.
+        since_ms: leave out what is stamped before it, ms since the epoch; None: nothing.
 
     Raises:
         ContractError: there is no such topic.
     """
 
-    def __init__(self, cluster: Cluster, topics: Sequence[str], timeout_s: float = 30.0) -> None:
+    def __init__(self, cluster: Cluster, topics: Sequence[str], timeout_s: float = 30.0, since_ms: int | None = None) -> None:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._reader = cluster.reader()
         self._next = {
             TopicPartition(topic, partition): 0 for topic in topics for partition in range(cluster.partition_count(topic, timeout_s))
         }
+        if since_ms is not None:
+            self._next = cluster.offsets_at(list(self._next), since_ms, timeout_s)
 
     def poll(self) -> Iterator[Message]:
         """Yield what was committed since the last call, up to the end that the topics have now; blocks as long as that takes.

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client_world import IDS, WRITERS, fill, order
+from client_world import IDS, WRITERS, blank, fill, order
 from execpos.client.cuts import Cutter
 from execpos.codecs.avro import Encoder, schema_text
-from execpos.codecs.framing import header
-from execpos.domain.events import FillEvent, OrderEvent
+from execpos.codecs.framing import HEADER_LENGTH, header
+from execpos.domain.events import FillEvent, OrderEvent, PositionSnapshot
 from execpos.errors import Park
 
 CUT = Cutter(WRITERS)
@@ -26,6 +26,29 @@ def test_names_are_cut_from_any_fill_and_order(receipt: str, name: str, strategy
     assert CUT.fill(Encoder(FillEvent, IDS[FillEvent])(made)) == (made.fill_id, made.order_key, made.strategy_id)
     event = order(name, event_id=receipt, content_key=strategy)
     assert CUT.order_key(Encoder(OrderEvent, IDS[OrderEvent])(event)) == event.order_key
+
+
+@given(texts, texts, texts, st.integers(-(2**31), 2**31 - 1), st.integers(1, 2**31 - 1))
+def test_names_are_cut_from_any_part_of_a_snapshot(account: str, marker: str, session: str, date: int, part: int) -> None:
+    made = blank(
+        PositionSnapshot,
+        snapshot_id=f"{account}|{marker}",
+        account=account,
+        marker_id=marker,
+        session_id=session,
+        trading_date=date,
+        as_of_ts=2**60,
+        part=part,
+        parts=part,
+    )
+    expected = (made.snapshot_id, account, session, date, part, part)
+    value = Encoder(PositionSnapshot, IDS[PositionSnapshot])(made)
+    assert CUT.part(value) == expected
+    # By a schema whose beginning is not ours the whole record is decoded, with the same result.
+    older = json.loads(schema_text(PositionSnapshot))
+    older["fields"][0]["type"] = {"type": "string"}
+    writers: dict[type[msgspec.Struct], dict[int, str]] = {**WRITERS, PositionSnapshot: {900: json.dumps(older)}}
+    assert Cutter(writers).part(header(900) + value[HEADER_LENGTH:]) == expected
 
 
 def test_a_record_of_a_schema_with_another_beginning_is_decoded_instead() -> None:
@@ -50,3 +73,5 @@ def test_bytes_that_are_no_record_are_refused(wrong: bytes) -> None:
         CUT.fill(wrong)
     with pytest.raises(Park):
         CUT.order_key(wrong)
+    with pytest.raises(Park):
+        CUT.part(wrong)
