@@ -10,7 +10,6 @@ import ctypes
 import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import google_crc32c
 import orjson
 import psutil  # type: ignore[import-untyped]  # it ships no type information
 
+from execpos.bench.memory import peak_rss_mb
 from execpos.bench.stack import Bench, bench_stack, conditions
 from execpos.bridge.capture import Capture
 from execpos.bridge.convert import payload_bytes
@@ -177,7 +177,7 @@ def _child(arguments: dict[str, Any]) -> dict[str, Any]:
         "backlog_at_the_end": waiting.backlog_records,
         "unacknowledged": done.backlog_records,
         "fsync": fsync,
-        "rss_mb_peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb_peak": peak_rss_mb(),
         "baseline": baseline.figures(),
     }
 

@@ -4,7 +4,6 @@
 batch, after start and restore, and end with the last commit.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import orjson
 
 from execpos import settings
+from execpos.bench.memory import peak_rss_mb
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.loop import Loop, LoopLimits
@@ -90,7 +90,7 @@ def main(bootstrap_servers: str, registry_url: str, records: int) -> None:
         "seconds": round(seconds, 3),
         "events_per_s": round(task.applied / seconds),
         "cpu_s": round(task.cpu_s, 3),
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb": peak_rss_mb(),
         "counts": dict(task.counts),
     }
     sys.stdout.buffer.write(orjson.dumps(report) + b"\n")

@@ -3,7 +3,6 @@
 `python -m execpos.bench.restore_child BOOTSTRAP REGISTRY INSTANCE BEGAN PREFIX`; BEGAN: the wall clock, in s, before this process began.
 """
 
-import resource
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import orjson
 
 from execpos import settings
+from execpos.bench.memory import peak_rss_mb
 from execpos.codecs.registry import Registry
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
@@ -61,7 +61,7 @@ def main(bootstrap_servers: str, registry_url: str, instance: str, began_s: floa
         **task.found,
         "seconds": phases["resumed"],
         "cpu_s": round(ready_cpu_s, 3),
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb": peak_rss_mb(),
         "phases": phases,
     }
     sys.stdout.buffer.write(orjson.dumps(report) + b"\n")

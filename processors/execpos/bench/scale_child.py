@@ -4,7 +4,6 @@
 standard input ends, and prints one object. Times are of the system's monotonic clock, which all processes share.
 """
 
-import resource
 import sys
 import threading
 
@@ -12,6 +11,7 @@ import orjson
 
 from execpos import settings
 from execpos.bench.ledger_child import BATCH, CountingTask
+from execpos.bench.memory import peak_rss_mb
 from execpos.kafka.client.cluster import KafkaCluster
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.loop import LoopLimits
@@ -46,7 +46,7 @@ def main(bootstrap_servers: str, registry_url: str, instance: str) -> None:
         "began_s": task.began_s,
         "ended_s": task.ended_s,
         "cpu_s": round(task.cpu_s, 3),
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb": peak_rss_mb(),
     }
     sys.stdout.buffer.write(orjson.dumps(report) + b"\n")
 

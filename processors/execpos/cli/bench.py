@@ -114,7 +114,8 @@ def restore(*, positions: int, fills: int, seed: int, as_json: bool) -> None:
     """Measure how long a ledger takes from the start of its process until it is ready, with a full window.
 
     Filling the topics takes some minutes. With --json, one object goes to stdout: positions, fills, orders, claims, seconds, cpu_s, rss_mb,
-    phases (seconds from the start to each step), records (what stands in the topics), conditions.
+    phases (seconds from the start to each step), all of the median start; first_seconds (of the start that warms the broker), starts_s (of
+    those behind it), records (what stands in the topics), conditions.
     """
     from execpos.bench import restore as measured  # noqa: PLC0415 (`--help` must not pay for it)
 
