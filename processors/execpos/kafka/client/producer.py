@@ -12,6 +12,9 @@ from execpos.kafka.client import config
 from execpos.kafka.client.config import KafkaSettings
 from execpos.kafka.ports import GroupMetadata, Message, TopicPartition
 
+# Enough for a connection to a broker nearby.
+_CONNECT_S = 0.05
+
 # While the send queue is full: how long one wait lasts, and how many of them make a broker that does not take anything.
 _FULL_WAIT_S = 0.05
 _FULL_WAITS = 200
@@ -33,6 +36,8 @@ class KafkaTransactionalProducer:
         self._closed = False
 
     def init(self, timeout_s: float) -> None:
+        # Asked before its first connection is up, the library asks again only half a second later: 3 of 8 starts, with this none of 8.
+        time.sleep(_CONNECT_S)
         self._producer.init_transactions(timeout_s)
 
     def begin(self) -> None:
