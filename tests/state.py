@@ -8,6 +8,7 @@ import msgspec
 from execpos.domain import ids, normalize, vocabulary
 from execpos.domain.account import Account
 from execpos.domain.book import Position, Source, state_of
+from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import Correction, CorrectionOutcome, FillEvent, Intent, OrderEvent, PositionDelta, PositionState, RawExecEvent
 from execpos.domain.pipeline import Outcome, Pipeline
 from execpos.domain.rules import Rules
@@ -196,44 +197,9 @@ class Harness:
         return other
 
 
-_NO_CORRECTION = Correction(
-    correction_id="",
-    account="",
-    kind="",
-    symbol="",
-    book="",
-    strategy_id="",
-    expected_net_version=-1,
-    quantity=0,
-    price=0,
-    amount=0,
-    fees=0,
-    taxes=0,
-    to_symbol="",
-    to_book="",
-    to_strategy_id="",
-    numerator=0,
-    denominator=0,
-    fill_id="",
-    quality="",
-    read_began_ts=0,
-    read_ended_ts=0,
-    marker_before="",
-    marker_after="",
-    source_topic="",
-    source_partition=0,
-    source_offset=0,
-    reason="",
-    evidence={},
-    requested_by="tests",
-    approved_by="",
-    ts=0,
-)
-
-
 def correction_of(fields: Mapping[str, Any]) -> Correction:
     """Return a correction for any NET version, with these fields and nothing in the others."""
-    return msgspec.structs.replace(_NO_CORRECTION, **fields)
+    return msgspec.structs.replace(BLANK, **{"requested_by": "tests", **fields})
 
 
 def intent_of(intent: Mapping[str, str], number: int) -> Intent:

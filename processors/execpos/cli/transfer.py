@@ -131,11 +131,22 @@ def _rows(cluster: "Cluster", schemas: "Schemas", prefix: str, account: str, sym
 def _correction(account: str, symbol: str, book: str, giver: str, receiver: str, quantity: int, reason: str, by: str) -> "Correction":
     import msgspec  # noqa: PLC0415 (`--help` must not pay for it)
 
-    from execpos.kafka.asking import snapshot_request  # noqa: PLC0415 (as above)
+    from execpos.domain.correction_rules import BLANK  # noqa: PLC0415 (as above)
 
-    blank = snapshot_request(f"transfer-{secrets.token_hex(_ID_BYTES)}", account, reason, by, time.time_ns() // 1000)
     return msgspec.structs.replace(
-        blank, kind="TRANSFER", symbol=symbol, book=book, strategy_id=giver, to_strategy_id=receiver, quantity=quantity, approved_by=by
+        BLANK,
+        correction_id=f"transfer-{secrets.token_hex(_ID_BYTES)}",
+        account=account,
+        kind="TRANSFER",
+        symbol=symbol,
+        book=book,
+        strategy_id=giver,
+        to_strategy_id=receiver,
+        quantity=quantity,
+        reason=reason,
+        requested_by=by,
+        approved_by=by,
+        ts=time.time_ns() // 1000,
     )
 
 

@@ -16,6 +16,41 @@ CORRECTION_ID_CHARS_MAX = 64
 # Ids of fills: an account key, a session and two names, each character of the names escaped.
 _FILL_ID_CHARS_MAX = limits.ACCOUNT_BYTES_MAX + 16 + 6 * limits.NAME_CHARS_MAX + 3 * CORRECTION_ID_CHARS_MAX
 
+BLANK = Correction(
+    correction_id="",
+    account="",
+    kind="",
+    symbol="",
+    book="",
+    strategy_id="",
+    expected_net_version=-1,
+    quantity=0,
+    price=0,
+    amount=0,
+    fees=0,
+    taxes=0,
+    to_symbol="",
+    to_book="",
+    to_strategy_id="",
+    numerator=0,
+    denominator=0,
+    fill_id="",
+    quality="",
+    read_began_ts=0,
+    read_ended_ts=0,
+    marker_before="",
+    marker_after="",
+    source_topic="",
+    source_partition=0,
+    source_offset=0,
+    reason="",
+    evidence={},
+    requested_by="",
+    approved_by="",
+    ts=0,
+)
+"""A correction for any version of NET that says nothing yet: replace what its kind uses."""
+
 
 class Refused(ExecposError):
     """A correction that is understood and not applied; nothing was changed.

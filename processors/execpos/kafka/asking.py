@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from confluent_kafka import KafkaError
 
 from execpos.codecs.avro import Decoder, Encoder
 from execpos.codecs.registry import Schemas
+from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import Correction, CorrectionOutcome, PositionSnapshot
 from execpos.domain.snapshot import Parts
 from execpos.errors import CheckFailed, DependencyError
@@ -22,38 +24,8 @@ _WRITE_S = 10.0
 
 def snapshot_request(correction_id: str, account: str, reason: str, requested_by: str, ts_us: int) -> Correction:
     """Return the request for one account's book."""
-    return Correction(
-        correction_id=correction_id,
-        account=account,
-        kind="SNAPSHOT",
-        symbol="",
-        book="",
-        strategy_id="",
-        expected_net_version=-1,
-        quantity=0,
-        price=0,
-        amount=0,
-        fees=0,
-        taxes=0,
-        to_symbol="",
-        to_book="",
-        to_strategy_id="",
-        numerator=0,
-        denominator=0,
-        fill_id="",
-        quality="",
-        read_began_ts=0,
-        read_ended_ts=0,
-        marker_before="",
-        marker_after="",
-        source_topic="",
-        source_partition=0,
-        source_offset=0,
-        reason=reason,
-        evidence={},
-        requested_by=requested_by,
-        approved_by="",
-        ts=ts_us,
+    return msgspec.structs.replace(
+        BLANK, correction_id=correction_id, account=account, kind="SNAPSHOT", reason=reason, requested_by=requested_by, ts=ts_us
     )
 
 
