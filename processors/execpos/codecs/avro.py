@@ -171,6 +171,8 @@ NESTED: dict[str, type[msgspec.Struct]] = {
         events.BrokerLotRow,
         events.BrokerOrderRow,
         events.BrokerProfitRow,
+        events.DiscrepancyStep,
+        events.Correction,
     )
 }
 """Record classes that stand inside others."""
@@ -192,5 +194,8 @@ RECORDS: tuple[type[msgspec.Struct], ...] = (
     events.BrokerSnapshot,
     events.Mark,
     events.TradingControl,
+    events.Discrepancy,
+    events.Command,
+    events.ReconciliationRound,
 )
 """Every record class that is a topic's value."""

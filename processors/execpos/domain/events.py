@@ -612,3 +612,89 @@ class Mark(msgspec.Struct, frozen=True):
     exchange_ts: int
     ingest_ts: int
     bridge_id: str
+
+
+class DiscrepancyStep(msgspec.Struct, frozen=True):
+    """One change of a discrepancy."""
+
+    ts: int
+    status: str
+    round_id: str
+    by: str
+    reason: str
+
+
+class Discrepancy(msgspec.Struct, frozen=True):
+    """One difference from the broker, and its history. Topic exec.discrepancies, compacted, key discrepancy_id."""
+
+    discrepancy_id: str
+    account: str
+    kind: str
+    symbol: str
+    book: str
+    security_type: str
+    status: str
+    ledger_quantity: int
+    broker_quantity: int
+    ledger_average: int
+    broker_average: int
+    notional: int
+    net_version: int
+    cause: str
+    proposed_kind: str
+    proposed_quantity: int
+    proposed_price: int
+    proposed_amount: int
+    correction_ids: tuple[str, ...]
+    approvals: tuple[str, ...]
+    control_id: str
+    rounds: int
+    first_round: str
+    last_round: str
+    trading_date: int
+    evidence: dict[str, str]
+    history: tuple[DiscrepancyStep, ...]
+    opened_ts: int
+    updated_ts: int
+    expires_ts: int
+    ts: int
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What an operator wants of the reconciler, and what an operator did. Topic exec.commands, key account."""
+
+    command_id: str
+    account: str
+    kind: str
+    symbol: str
+    discrepancy_id: str
+    corrections: tuple[Correction, ...]
+    control_id: str
+    reason: str
+    by: str
+    evidence: dict[str, str]
+    expires_ts: int
+    ts: int
+
+
+class ReconciliationRound(msgspec.Struct, frozen=True):
+    """One comparison of an account with the broker, ended. Topic exec.rounds, key account."""
+
+    round_id: str
+    account: str
+    triggers: tuple[str, ...]
+    verdict: str
+    began_ts: int
+    ended_ts: int
+    reads: int
+    keys_compared: int
+    equal: int
+    moved: int
+    discrepancies: tuple[str, ...]
+    corrections: tuple[str, ...]
+    broker_calls: int
+    command_ids: tuple[str, ...]
+    state: str
+    detail: str
+    instance: str
+    ts: int

@@ -50,6 +50,7 @@ CorrectionKind = Literal[
     "QUALITY",
     "SNAPSHOT",
     "REPLAY",
+    "REBUILD",
 ]
 CorrectionResult = Literal["APPLIED", "REJECTED"]
 CorrectionReason = Literal[
@@ -80,6 +81,26 @@ BrokerRead = Literal["POSITIONS", "LOTS", "ORDERS", "PROFIT_LOSS", "CATCHUP"]
 BrokerOutcome = Literal["OK", "EXPIRED", "SUSPENDED", "BUDGET", "SESSION", "TIMEOUT", "REFUSED", "MALFORMED", "UNSUPPORTED", "FAILED"]
 ControlState = Literal["ACTIVE", "REDUCE_ONLY", "RECOVERING", "HALTED"]
 ControlSource = Literal["reconciler", "auditor", "operator"]
+DiscrepancyKind = Literal["QUANTITY", "COST", "MISSING_ROW", "UNKNOWN_ROW", "MOVING", "UNREADABLE", "ORDER", "PROFIT", "MARKED"]
+DiscrepancyStatus = Literal["OPEN", "EXPLAINED", "CORRECTED", "APPROVED", "REJECTED", "EXPIRED"]
+DiscrepancyCause = Literal["NONE", "COVERAGE_GAP", "BROKER_LAG", "EXPIRED_CONTRACT", "OPENING", "UNIT", "UNREADABLE", "MOVING"]
+CommandKind = Literal["RECONCILE", "APPROVE", "REJECT", "CORRECT", "HALT", "RESUME", "REBUILD"]
+RoundVerdict = Literal["EQUAL", "DIFFERENT", "SETTLING", "MOVING", "UNREADABLE", "REFUSED"]
+RoundTrigger = Literal[
+    "START",
+    "RECONNECT",
+    "HEARTBEAT_GAP",
+    "EVENT_GAP",
+    "CACHE",
+    "MARKED",
+    "OVERFILL",
+    "SCHEDULE",
+    "SESSION_CLOSE",
+    "COMMAND",
+    "SETTLE",
+    "CONFIRM",
+    "EPOCH",
+]
 Reason = Literal[
     "bad_framing",
     "unknown_schema",
@@ -152,6 +173,12 @@ WORDS: dict[str, tuple[str, ...]] = {
     "outcome": get_args(BrokerOutcome),
     "control_state": get_args(ControlState),
     "control_source": get_args(ControlSource),
+    "discrepancy_kind": get_args(DiscrepancyKind),
+    "discrepancy_status": get_args(DiscrepancyStatus),
+    "discrepancy_cause": get_args(DiscrepancyCause),
+    "command_kind": get_args(CommandKind),
+    "round_verdict": get_args(RoundVerdict),
+    "round_trigger": get_args(RoundTrigger),
     "reasons": get_args(Reason),
 }
 """Name of a list, as in the contract -> its words, in the contract's order (qualities from best to worst)."""
