@@ -63,10 +63,14 @@ def scopes(account: str, symbol: str, strategy_id: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def released(record: TradingControl, operator: TradingControl | None) -> bool:
+    """Say whether the operator's record of the same scope ends that latched record: one may name several, as several sources may halt."""
+    return record.latched and operator is not None and operator is not record and record.control_id in operator.releases.split()
+
+
 def stands(record: TradingControl, by_source: BySource) -> bool:
     """Say whether a record still holds: a latched one does until the operator's record of the same scope names it."""
-    operator = by_source.get(OPERATOR)
-    return not (record.latched and operator is not None and operator is not record and operator.releases == record.control_id)
+    return not released(record, by_source.get(OPERATOR))
 
 
 def effective(records: Mapping[str, BySource], covering: Iterable[str]) -> Effective:
@@ -104,5 +108,4 @@ def may_follow(record: TradingControl, before: TradingControl | None, operator: 
     """
     if before is None or not before.latched or record.source == OPERATOR:
         return True
-    released = operator is not None and operator.releases == before.control_id
-    return released or SEVERITY.get(record.state, SEVERITY[HALTED]) >= SEVERITY.get(before.state, SEVERITY[HALTED])
+    return released(before, operator) or SEVERITY.get(record.state, SEVERITY[HALTED]) >= SEVERITY.get(before.state, SEVERITY[HALTED])

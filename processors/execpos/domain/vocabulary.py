@@ -19,8 +19,8 @@ Kind = Literal[
 ]
 Classification = Literal["order", "fill", "duplicate", "conflict", "parked", "dead_letter", "control"]
 Disposition = Literal["dead_letter", "parked", "conflict"]
-OrderCause = Literal["CALLBACK", "CATCHUP", "REATTRIBUTED"]
-FillCause = Literal["CALLBACK", "CATCHUP", "OPENING", "ADJUST", "SETTLEMENT", "REATTRIBUTED", "VOID", "FEES"]
+OrderCause = Literal["CALLBACK", "CATCHUP", "REATTRIBUTED", "REBUILD"]
+FillCause = Literal["CALLBACK", "CATCHUP", "OPENING", "ADJUST", "SETTLEMENT", "REATTRIBUTED", "VOID", "FEES", "REBUILD"]
 Cause = Literal[
     "CALLBACK",
     "CATCHUP",
@@ -34,6 +34,7 @@ Cause = Literal[
     "FEES",
     "TRANSFER",
     "QUALITY",
+    "REBUILD",
 ]
 Status = Literal["UNKNOWN", "SUBMITTED", "PART_FILLED", "FILLED", "CANCELLED", "REJECTED"]
 Reported = Literal["UNKNOWN", "OPEN", "CANCELLED", "REJECTED"]
@@ -65,6 +66,9 @@ CorrectionReason = Literal[
     "outside_window",
     "target_held",
     "no_effect",
+    "not_found",
+    "dead_letter",
+    "rebuild_failed",
     "unsupported",
 ]
 EntryKind = Literal["", "OPENING", "AT_COST", "TRANSFER", "COST_BASIS", "FEES"]
