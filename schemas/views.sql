@@ -14,3 +14,17 @@ SELECT
 FROM {{database}}.fills_latest AS f
 LEFT JOIN {{database}}.orders_latest AS o ON f.order_key = o.order_key
 WHERE f.cause != 'VOID';
+
+-- One row a correction with what became of it; outcome is empty while the ledger has not answered.
+CREATE OR REPLACE VIEW {{database}}.corrections_done AS
+SELECT
+    c.*,
+    o.outcome AS outcome, o.reason AS rejected_because, o.detail AS outcome_detail, o.position_key AS position_key,
+    o.net_version_found AS net_version_found, o.net_version_after AS net_version_after, o.trading_date AS trading_date, o.ts AS answered_ts
+FROM {{database}}.corrections AS c FINAL
+LEFT JOIN (
+    SELECT *
+    FROM {{database}}.correction_outcomes FINAL
+    ORDER BY _offset
+    LIMIT 1 BY account, correction_id -- a repeat is not applied again: the first answer holds
+) AS o ON c.account = o.account AND c.correction_id = o.correction_id;

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 import msgspec
 from confluent_kafka import Producer
@@ -33,7 +33,7 @@ def record(kind: type[msgspec.Struct], i: int, **fields: object) -> Any:
     return kind(**{**made, **fields})
 
 
-def _value(name: str, hint: Any, i: int) -> Any:  # noqa: PLR0911 (a table of cases)
+def _value(name: str, hint: Any, i: int) -> Any:  # noqa: C901, PLR0911, PLR0912 (a table of cases)
     if name.endswith("_ts") or name in {"ts", "record_timestamp"}:
         return T0_US + i * 1_000_001 + len(name)
     if name == "trading_date":
@@ -46,6 +46,15 @@ def _value(name: str, hint: Any, i: int) -> Any:  # noqa: PLR0911 (a table of ca
         return i * 1000 + len(name) if "partition" not in name else i % 7
     if hint is str:
         return f"{name}-{i}-台積電"
+    if hint == dict[str, str]:
+        return {f"b-{i}": name, "a": "台積電"} if i % 3 else {}
+    if hint == tuple[str, ...]:
+        return (f"{name}-{i}", "it's") if i % 2 else ()
+    if hint == tuple[int, ...]:
+        return (i, -i, 1 << 40)
+    if hint in {tuple[events.CorrectionEntry, ...], tuple[events.DiscrepancyStep, ...]}:
+        inner = get_args(hint)[0]
+        return (record(inner, i), record(inner, i + 1)) if i % 2 else ()
     if hint == tuple[events.Lot, ...]:
         return (events.Lot(i + 1, 612_500_001 * (i + 1), "f|1"), events.Lot(2, -7, "f'\\2"))
     if hint == tuple[events.InputPosition, ...]:
@@ -56,7 +65,7 @@ def _value(name: str, hint: Any, i: int) -> Any:  # noqa: PLR0911 (a table of ca
 
 
 def make_topics(options: Options) -> None:
-    """Create the five topics, two partitions each."""
+    """Create the topics, two partitions each."""
     admin = AdminClient({"bootstrap.servers": options.bootstrap_servers})
     wanted = [
         NewTopic(
@@ -116,7 +125,7 @@ class Feed:
 
 
 def _key(value: msgspec.Struct) -> str:
-    return str(getattr(value, "position_key", "") or getattr(value, "account", ""))
+    return str(getattr(value, "position_key", "") or getattr(value, "account", "") or getattr(value, "scope", ""))
 
 
 def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> bool:

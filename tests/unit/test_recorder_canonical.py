@@ -44,3 +44,13 @@ def test_an_array_of_tuples_nests() -> None:
 
     assert encoder(kind)([outer(a=-1, b=(inner(c=True), inner(c=False))), outer(a=2, b=())]) == b"[-1\x1e[1\x1d0]\x1d2\x1e[]]"
     assert "x1 ->" in sql(kind, "v")
+
+
+def test_plain_arrays_and_maps_are_told_apart_from_their_neighbours() -> None:
+    assert encoder("Array(Int64)")((1, -2)) == b"[1\x1d-2]"
+    assert encoder("Array(String)")(()) == b"[]"
+    assert (
+        encoder("Map(String, String)")({"b": "2", "a": "1"})
+        == encoder("Map(String, String)")({"a": "1", "b": "2"})
+        == b"[a\x1e1\x1db\x1e2]"
+    )

@@ -45,6 +45,11 @@ def _with_type(name: str, column: str, kind: str) -> list[Column]:
         ("positions", "lots", "Array(Tuple(cost Decimal(18, 6), quantity Int64, fill_id String))"),
         ("positions", "lots", "Array(Tuple(quantity Int64, cost Decimal(18, 6)))"),
         ("positions", "lots", "String"),
+        ("rounds", "triggers", "Array(Int64)"),
+        ("rounds", "triggers", "String"),
+        ("correction_outcomes", "seqs", "Array(Int32)"),
+        ("corrections", "evidence", "Map(String, LowCardinality(String))"),
+        ("corrections", "evidence", "String"),
     ],
 )
 def test_a_pair_that_would_corrupt_is_found(name: str, column: str, kind: str) -> None:

@@ -19,6 +19,8 @@ _COLUMN, _ELEMENT, _FIELD = "\\x1f", "\\x1d", "\\x1e"
 # Eight bytes of digest: among a million rows the chance of missing a changed one is below one in ten million millions.
 _DIGEST_BYTES = 8
 _ARRAY = re.compile(r"Array\(Tuple\((.*)\)\)")
+_PLAIN_ARRAY = re.compile(r"Array\((\w+)\)")
+_MAP = "Map(String, String)"
 
 
 def _array_fields(kind: str) -> list[tuple[str, str]] | None:
@@ -36,6 +38,17 @@ def sql(kind: str, value: str, depth: int = 0) -> str:
         inner = [sql(inner_kind, f"{item}.{at}", depth + 1) for at, (_, inner_kind) in enumerate(fields, 1)]
         parts = f", '{_FIELD}', ".join(inner)
         return f"concat('[', arrayStringConcat(arrayMap({item} -> concat({parts}, ''), {value}), '{_ELEMENT}'), ']')"
+    plain = _PLAIN_ARRAY.fullmatch(kind)
+    if plain is not None:
+        return f"concat('[', arrayStringConcat(arrayMap(x{depth} -> {_plain(plain[1], f'x{depth}')}, {value}), '{_ELEMENT}'), ']')"
+    if kind == _MAP:
+        # By key, because the order in which a map was written says nothing.
+        pairs = f"arraySort(x -> x.1, CAST({value}, 'Array(Tuple(String, String))'))"
+        return f"concat('[', arrayStringConcat(arrayMap(x -> concat(x.1, '{_FIELD}', x.2), {pairs}), '{_ELEMENT}'), ']')"
+    return _plain(kind, value)
+
+
+def _plain(kind: str, value: str) -> str:
     if kind.startswith("Decimal"):
         return f"toString(reinterpretAsInt64({value}))"
     if kind.startswith("DateTime64"):
@@ -60,6 +73,14 @@ def encoder(kind: str) -> Callable[[Any], bytes]:
         inner = [(name, encoder(inner_kind)) for name, inner_kind in fields]
         return lambda items: (
             b"[" + b"\x1d".join(b"\x1e".join(encode(getattr(item, name)) for name, encode in inner) for item in items) + b"]"
+        )
+    plain = _PLAIN_ARRAY.fullmatch(kind)
+    if plain is not None:
+        one = encoder(plain[1])
+        return lambda items: b"[" + b"\x1d".join(map(one, items)) + b"]"
+    if kind == _MAP:
+        return lambda items: (
+            b"[" + b"\x1d".join(key + b"\x1e" + value for key, value in sorted((k.encode(), v.encode()) for k, v in items.items())) + b"]"
         )
     if kind == "Bool":
         return lambda value: b"1" if value else b"0"

@@ -105,7 +105,7 @@ class Comparison(ABC):
 
 
 class RowComparison(Comparison):
-    """One row a record: orders, fills, deltas, dead letters."""
+    """One row a record, of a topic that keeps all: everything but positions."""
 
     def add(self, partition: int, chunk: Sequence[Entry]) -> None:
         if not chunk:
@@ -165,11 +165,14 @@ class _Newest(NamedTuple):
 
 
 class LatestComparison(Comparison):
-    """One row a key, the newest: positions."""
+    """One row a key, the newest: by the version of a position, else by the offset, because a key stays in its partition."""
 
     def __init__(self, client: Client, options: Options, table: Table) -> None:
         super().__init__(client, options, table)
         self._newest: dict[str, _Newest] = {}
+        self._versioned = {"ledger_epoch", "version"} <= {column.name for column in self._columns}
+        parts = ", '|', ".join(table.key)
+        self._key_sql = f"concat({parts}, '')"
         self._read_to: dict[int, int] = {}
 
     def add(self, partition: int, chunk: Sequence[Entry]) -> None:
@@ -183,15 +186,18 @@ class LatestComparison(Comparison):
                     self._newest.pop(entry.key.decode(errors="replace"), None)
                 continue
             record: Any = entry.record
-            version = (record.ledger_epoch, record.version)
-            before = self._newest.get(record.position_key)
+            version = (record.ledger_epoch, record.version) if self._versioned else (0, entry.offset)
+            key = "|".join(getattr(record, name) for name in self._table.key)
+            before = self._newest.get(key)
             if before is None or version >= before.version:
-                self._newest[record.position_key] = _Newest(version, partition, entry.offset, self._digest(record), record)
+                self._newest[key] = _Newest(version, partition, entry.offset, self._digest(record), record)
 
     def finish(self) -> None:
         for newest in self._newest.values():
             self._count(newest.record)
-        wanted = f"position_key, _partition, _offset, {self._digest_sql}, quantity"
+        # A position that holds nothing may have been forgotten since; nothing else is.
+        holds = "quantity" if self._versioned else "1"
+        wanted = f"{self._key_sql}, _partition, _offset, {self._digest_sql}, {holds}"
         rows = self._rows(f"SELECT {wanted} FROM {self._name} FINAL WHERE _topic = {{topic:String}}")  # noqa: S608 (checked names)
         found = {str(key): (int(partition), int(offset), int(digest), int(quantity)) for key, partition, offset, digest, quantity in rows}
         in_errors = self._offsets_in_errors()
@@ -204,7 +210,9 @@ class LatestComparison(Comparison):
             elif row is None:
                 self._differ("missing", newest.partition, newest.offset, f"no row for {key}")
             else:
-                detail = self._columns_that_differ(newest.record, "_topic = {topic:String} AND position_key = {key:String}", key=key)
+                detail = self._columns_that_differ(
+                    newest.record, f"_topic = {{topic:String}} AND {self._key_sql} = {{key:String}}", key=key
+                )
                 self._differ("altered", newest.partition, newest.offset, f"{key}: {detail}")
         self._name_rows_without_record(found)
 

@@ -21,6 +21,11 @@ _EXACT = {
 }
 
 
+# Of an array of plain values, and of the only map that records have.
+_PLAIN_ARRAYS = {"string": "Array(String)", "long": "Array(Int64)"}
+_MAP = "Map(String, String)"
+
+
 def mismatches(schema: str, columns: Sequence[Column]) -> list[str]:
     """Return what is wrong between a record's schema and a table's columns, one sentence each; nothing when they fit.
 
@@ -66,6 +71,8 @@ def _field(field: Mapping[str, Any], column: str, where: str, named: dict[str, A
     if isinstance(kind, dict):
         if kind["type"] == "array":
             return _array(kind["items"], column, where, named)
+        if kind["type"] == "map":
+            return [] if column == _MAP else [f"{where}: {column} does not read a map; use {_MAP}"]
         if kind["type"] == "enum":
             symbols = ", ".join(f"'{symbol}' = {at}" for at, symbol in enumerate(kind["symbols"], 1))
             allowed = {"String", "LowCardinality(String)", f"Enum8({symbols})"}
@@ -81,6 +88,9 @@ def _field(field: Mapping[str, Any], column: str, where: str, named: dict[str, A
 
 
 def _array(items: Any, column: str, where: str, named: dict[str, Any]) -> list[str]:
+    if isinstance(items, str) and items in _PLAIN_ARRAYS:
+        fits = column == _PLAIN_ARRAYS[items]
+        return [] if fits else [f"{where}: {column} does not read an array of {items}s; use {_PLAIN_ARRAYS[items]}"]
     record = named.get(items, items) if isinstance(items, str) else items
     found = re.fullmatch(r"Array\(Tuple\((.*)\)\)", column)
     if found is None or not isinstance(record, dict) or record.get("type") != "record":

@@ -333,3 +333,38 @@ def test_the_commands_print_one_object_each(client: Client, options: Options) ->
         result = run(options, *words)
         assert result.exit_code == 0, result.output
         assert "fills" in result.stdout
+
+
+def test_the_views_say_what_stands_and_what_became_of_corrections(client: Client, options: Options) -> None:
+    apply(client, options)
+    feed = Feed(options)
+    halt, done, asked, differs = table("control"), table("correction_outcomes"), table("corrections"), table("discrepancies")
+    said_by = {"scope": "a", "latched": True, "state": "HALTED", "releases": ""}
+    feed.send(halt, [record(halt.record, i, **{**said_by, "source": "reconciler", "control_id": f"r-{i}"}) for i in (1, 2)])
+    feed.send(halt, [record(halt.record, 3, **{**said_by, "source": "auditor", "control_id": "a-1"})])
+    feed.send(
+        halt, [record(halt.record, 4, **{**said_by, "source": "operator", "control_id": "o-1", "state": "ACTIVE", "releases": "r-1 a-1"})]
+    )
+    feed.send(asked, [record(asked.record, i, account="a", correction_id=f"c-{i}") for i in (1, 2)])
+    feed.send(
+        done,
+        [
+            record(done.record, i, account="a", position_key="p", correction_id="c-1", outcome=word)
+            for i, word in ((1, "APPLIED"), (2, "REJECTED"))
+        ],
+    )
+    feed.send(
+        differs, [record(differs.record, i, discrepancy_id="d", account="a", status=word) for i, word in ((1, "OPEN"), (2, "CORRECTED"))]
+    )
+    rows = f"SELECT count() FROM {options.database}.discrepancies FINAL WHERE status = 'CORRECTED'"
+    outcomes = f"SELECT count() FROM {options.database}.correction_outcomes"
+    assert until(lambda: [client.query(sql).result_rows[0][0] for sql in (rows, outcomes)] == [1, 2])
+    assert until(lambda: client.query(f"SELECT count() FROM {options.database}.control FINAL").result_rows[0][0] == 3)
+    assert until(lambda: client.query(f"SELECT count() FROM {options.database}.corrections").result_rows[0][0] == 2)
+
+    stands = client.query(f"SELECT source, control_id, stands FROM {options.database}.control_now ORDER BY source").result_rows
+    became = client.query(f"SELECT correction_id, outcome FROM {options.database}.corrections_done ORDER BY correction_id").result_rows
+
+    assert [tuple(row) for row in stands] == [("auditor", "a-1", False), ("operator", "o-1", False), ("reconciler", "r-2", True)]
+    assert [tuple(row) for row in became] == [("c-1", "APPLIED"), ("c-2", "")]
+    assert differences(client, options) == []
