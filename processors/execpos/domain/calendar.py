@@ -107,6 +107,10 @@ class Calendar(msgspec.Struct, frozen=True, eq=False):
         msg = f"no trading day of market {market} within {_CLOSED_LIMIT_DAYS} days before day {day}: the calendar is wrong"
         raise AssertionError(msg)
 
+    def next_trading_day(self, day: int, market: Market) -> int:
+        """Return the first date after `day` on which the market trades."""
+        return self._next_trading_day(day + 1, market)
+
     def covers(self, day: int) -> bool:
         """Return whether the holidays of that date are known; if not, its trading date rests on weekends alone."""
         return self.known_from <= day <= self.known_until

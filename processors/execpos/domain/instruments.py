@@ -13,6 +13,9 @@ from execpos.errors import Park
 DERIVATIVE = "derivative"
 """Book of every futures and options position."""
 
+# No product here has a smaller step than 0.01, in 10⁻⁶.
+_TICK_LEAST = 10_000
+
 # More distinct contracts than Taiwan lists at any time (about 30 000 warrants); beyond it the memo starts anew.
 _MEMO_LIMIT = 65_536
 
@@ -72,6 +75,7 @@ class Instruments(msgspec.Struct, frozen=True, eq=False):
         overrides: contracts that differ from their root, by full code.
         books: order condition of stocks -> book.
         lots: order lot of stocks -> shares per unit.
+        ticks: name of a product -> (below this price, step), both in 10⁻⁶, by price; the last one has no end.
     """
 
     stock_rules: tuple[StockRule, ...]
@@ -79,6 +83,7 @@ class Instruments(msgspec.Struct, frozen=True, eq=False):
     overrides: dict[str, tuple[ContractOverride, ...]]
     books: dict[str, str]
     lots: dict[str, int]
+    ticks: dict[str, tuple[tuple[int | None, int], ...]] = {}
     _memo: dict[tuple[str, str, str, str, int | None], Product] = {}
 
     def product(self, market: Market, code: str, full_code: str, security_type: str, trading_date: int | None = None) -> Product:
@@ -127,6 +132,10 @@ class Instruments(msgspec.Struct, frozen=True, eq=False):
         if size is None:
             raise Park("unknown_order_lot", f"order_lot {order_lot!r} is none of {', '.join(self.lots)}", order_lot=order_lot)
         return quantity * size
+
+    def tick(self, product: Product, price: int) -> int:
+        """Return the price step at `price`, both in 10⁻⁶; the smallest of any product when the table has none."""
+        return next((step for below, step in self.ticks.get(product.name, ()) if below is None or price < below), _TICK_LEAST)
 
     def _stock(self, code: str, security_type: str) -> Product:
         for rule in self.stock_rules:

@@ -47,6 +47,17 @@ class ProductEntry(Section):
     """Name under `fees` in fees.yaml."""
     tax: Name
     """Name under `taxes` in fees.yaml."""
+    ticks: Name | None = None
+    """Name under `ticks`; without it, averages of cost are compared by the smallest step of any product, 0.01."""
+
+
+class TickEntry(Section):
+    """A price step."""
+
+    below: Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=6)] | None = None
+    """Prices under this one; the last step has none."""
+    tick: Annotated[Decimal, Field(gt=0, le=100_000, decimal_places=6)]
+    """The step."""
 
 
 class StockRuleEntry(Section):
@@ -81,6 +92,8 @@ class InstrumentsFile(Section):
     """Order condition of stocks -> the broker's shelf."""
     lots: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]]
     """Order lot of stocks -> shares in one unit."""
+    ticks: Annotated[dict[Name, Annotated[tuple[TickEntry, ...], Field(min_length=1)]], Field(default_factory=dict)]
+    """Price steps, from the lowest price up."""
 
     def problems(self) -> Iterator[Problem]:
         """Yield what contradicts itself."""
@@ -102,6 +115,16 @@ class InstrumentsFile(Section):
         for condition, book in self.books.items():
             if book == domain_instruments.DERIVATIVE:
                 yield Problem(("books", condition), f"{book!r} is the book of futures and options")
+        yield from self._steps()
+
+    def _steps(self) -> Iterator[Problem]:
+        for name, product in self.products.items():
+            if product.ticks is not None and product.ticks not in self.ticks:
+                yield Problem(("products", name, "ticks"), f"unknown steps {product.ticks!r}; known: {listed(self.ticks)}")
+        for name, steps in self.ticks.items():
+            ends = [step.below for step in steps if step.below is not None]
+            if steps[-1].below is not None or len(ends) < len(steps) - 1 or ends != sorted(set(ends)):
+                yield Problem(("ticks", name), "`below` has to rise from step to step, and only the last step has none")
 
     def _uses(self, path: tuple[str | int, ...], name: str, market: Market) -> Iterator[Problem]:
         product = self.products.get(name)
@@ -112,6 +135,10 @@ class InstrumentsFile(Section):
 
     def build(self) -> domain_instruments.Instruments:
         """Return the domain's tables."""
+        steps = {
+            name: tuple((None if step.below is None else int(step.below * _MICROS), int(step.tick * _MICROS)) for step in entries)
+            for name, entries in self.ticks.items()
+        }
         products = {
             name: domain_instruments.Product(name, e.market, e.security_type, e.multiplier, e.currency, e.fee, e.tax)
             for name, e in self.products.items()
@@ -129,6 +156,7 @@ class InstrumentsFile(Section):
             overrides=overrides,
             books=dict(self.books),
             lots=dict(self.lots),
+            ticks={name: steps[entry.ticks] for name, entry in self.products.items() if entry.ticks},
         )
 
 
