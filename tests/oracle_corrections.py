@@ -62,9 +62,9 @@ class Synthetic(Fill):
         return self.on
 
 
-def fold(log: Iterable[tuple[Any, ...]], methods: Mapping[str, str]) -> dict[Key, Row]:
+def fold(log: Iterable[tuple[Any, ...]], methods: Mapping[str, str], env: str = "replay") -> dict[Key, Row]:
     """Fold a whole log; rows by (account, symbol, book, strategy), NET under `*`."""
-    state = _Corrected(methods)
+    state = _Corrected(methods, env)
     for record in log:
         if record[0] == "callback":
             state.callback(record[1], record[2], record[3] if len(record) > 3 else 0)
@@ -80,8 +80,8 @@ def fold(log: Iterable[tuple[Any, ...]], methods: Mapping[str, str]) -> dict[Key
 
 
 class _Corrected(_Log):
-    def __init__(self, methods: Mapping[str, str]) -> None:
-        super().__init__("replay", 10, "as_strategy", {})
+    def __init__(self, methods: Mapping[str, str], env: str) -> None:
+        super().__init__(env, 10, "as_strategy", {})
         self.methods = methods
         self.log: list[Fill | Line] = []
         # In the order in which they were made: what is absorbed first. In the log an opening stands before everything.

@@ -4,13 +4,11 @@ from collections import deque
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
-
 from execpos.domain import ids
 from execpos.domain.book import Position
 from execpos.domain.corrected import CorrectedBook
 from execpos.domain.events import FillEvent, Intent, OrderEvent
-from execpos.domain.orders import Order, after_fill, restored
+from execpos.domain.orders import Order, restored, with_fill
 from execpos.domain.rules import Rules
 from execpos.domain.undo import Undo
 
@@ -269,19 +267,7 @@ class Account:
 
     def _restored_order(self, order: Order | None, fill: FillEvent) -> Order:
         """Return an order with one fill of it."""
-        if order is None:
-            order = Order(
-                order_key=fill.order_key,
-                session=fill.session_id,
-                order_id=fill.order_id,
-                seqno=fill.seqno,
-                strategy_id=fill.strategy_id,
-                intent_id=fill.intent_id,
-            )
-        if not fill.voided:
-            order = after_fill(order, fill.quantity, abs(fill.quantity * fill.price * fill.multiplier), fill.fee_est, fill.tax_est)
-        if (fill.seqno and not order.seqno) or (fill.custom_field and not order.custom_field):
-            order = msgspec.structs.replace(order, seqno=order.seqno or fill.seqno, custom_field=order.custom_field or fill.custom_field)
+        order = with_fill(order, fill)
         # A seqno that an order event told is known already.
         if order.seqno and (order.last is None or order.seqno != order.last.seqno):
             self._restore_seqno(order.session, order.seqno, order.order_key)

@@ -92,6 +92,26 @@ class CorrectedBook(Book):
             position.entries = []
         return self._delta(row, net, before, cause, source, None, trading_date)
 
+    def adopt(self, key: tuple[str, str], other: Book, seq: int, source: Source, trading_date: int) -> list[PositionDelta]:
+        """Set every row of a symbol and book to what another book has there, versions aside; they become their own bases at `seq`."""
+        net, net_other = self.position(*key, ids.NET), other.rows.get((*key, ids.NET))
+        names = {row.strategy_id for book in (self, other) for row in book.strategies(*key)}
+        deltas = []
+        for strategy_id in sorted(names):
+            row, theirs = self.position(*key, strategy_id), other.rows.get((*key, strategy_id))
+            self._take_over(row, theirs)
+            self._take_over(net, net_other)
+            after, net_after = (one.row if one else positions.EMPTY for one in (theirs, net_other))
+            deltas.append(self.rebase(row, after, net_after, seq, "REBUILD", source, trading_date))
+        return deltas
+
+    def _take_over(self, row: Position, other: Position | None) -> None:
+        """Let a row be of another one's kind and quality; of none's, when there is none."""
+        self._keep(row)
+        row.quality, row.fee_quality = (other.quality, other.fee_quality) if other else ("CONFIRMED", "ESTIMATED")
+        like = other or Position(self.account, (row.symbol, row.book, row.strategy_id), positions.method_of(self._methods, "", row.book))
+        row.security_type, row.currency, row.multiplier, row.method = like.security_type, like.currency, like.multiplier, like.method
+
     def worsen(self, row: Position, quality: str) -> None:
         """Let a row that takes something over be no better than where it comes from; call it before the change."""
         self._keep(row)

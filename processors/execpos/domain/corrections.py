@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from execpos.domain import ids
 from execpos.domain.account import Account
+from execpos.domain.adoption import adopt
 from execpos.domain.book import Source, worst
 from execpos.domain.correction_rules import (
     Applied,
@@ -22,7 +23,7 @@ from execpos.domain.correction_rules import (
     outcome_entry,
     strategy_of,
 )
-from execpos.domain.events import Correction, CorrectionOutcome
+from execpos.domain.events import Correction, CorrectionOutcome, RawExecEvent
 from execpos.domain.limits import DETAIL_CHARS_MAX, WORD_CHARS_MAX, cut
 from execpos.domain.outcome import CONTROL, DUPLICATE, Outcome, parked
 from execpos.domain.positions import Entry
@@ -33,8 +34,14 @@ from execpos.errors import Park
 
 _Handler = Callable[[Account, Correction, When, Source], Applied]
 
+Prepared = RawExecEvent | Account | Refused | None
+"""What is brought along for a request: the record of a REPLAY, the account that was folded anew for a REBUILD, or why there is none."""
+
 # Kinds that name their position by a fill.
 _BY_FILL = frozenset({"VOID", "FEES"})
+
+# Kinds that need not name one.
+_WITHOUT_KEY = frozenset({"TRANSFER", "SNAPSHOT", "REPLAY", "REBUILD"})
 
 
 class Corrections(Transfers):
@@ -42,6 +49,7 @@ class Corrections(Transfers):
 
     undo: Undo
     requests: list[tuple[Correction, Source]]
+    _prepared: Prepared = None
 
     @abstractmethod
     def account(self, key: str) -> Account:
@@ -51,11 +59,17 @@ class Corrections(Transfers):
     def apply_void(self, account_key: str, fill_id: str, source: Source) -> Outcome:
         """Take a fill out of the book; a reason in the outcome says why that could not be."""
 
-    def apply_correction(self, correction: Correction, source: Source) -> Outcome:
+    @abstractmethod
+    def apply_raw(self, raw: RawExecEvent, source: Source) -> Outcome:
+        """Apply one record of exec.raw and tell which class it is."""
+
+    def apply_correction(self, correction: Correction, source: Source, prepared: Prepared = None) -> Outcome:
         """Apply one correction and answer it with a CorrectionOutcome; a repeat of one that the window remembers is a duplicate.
 
         `control` for one that was answered, whether applied or rejected: then `reason` says why. Never raises for a bad one.
+        `prepared` is what a REPLAY or a REBUILD needs beside itself.
         """
+        self._prepared = prepared
         try:
             check_name(correction)
         except Park as park:
@@ -105,9 +119,9 @@ class Corrections(Transfers):
         if handler is None:
             raise Refused("unsupported", f"this version does not do {correction.kind}")
         named_by_fill = correction.kind in _BY_FILL and correction.fill_id
-        if not named_by_fill and correction.kind not in {"TRANSFER", "SNAPSHOT"} and not (correction.symbol and correction.book):
+        if not named_by_fill and correction.kind not in _WITHOUT_KEY and not (correction.symbol and correction.book):
             raise Refused("bad_correction", f"a {correction.kind} names a symbol and a book")
-        if correction.kind != "QUALITY" and ids.WHOLE_ACCOUNT in {correction.symbol, correction.book}:
+        if correction.kind not in {"QUALITY", "REPLAY"} and ids.WHOLE_ACCOUNT in {correction.symbol, correction.book}:
             raise Refused("bad_correction", "the mark of a whole account has a quality and nothing else")
         return handler(account, correction, when, source)
 
@@ -123,6 +137,8 @@ class Corrections(Transfers):
             "VOID": self._void,
             "QUALITY": self._quality,
             "SNAPSHOT": self._request,
+            "REPLAY": self._replay,
+            "REBUILD": self._rebuild,
         }
 
     def _answer(
@@ -174,6 +190,33 @@ class Corrections(Transfers):
         self.requests.append((correction, source))
         self.undo.later(self.requests.pop)
         return Applied()
+
+    def _replay(self, account: Account, correction: Correction, when: When, source: Source) -> Applied:
+        """Apply a record of exec.raw once more. One that still cannot become state marks its key as when it came first."""
+        del when
+        raw = self._prepared
+        if isinstance(raw, Refused):
+            raise raw
+        if not isinstance(raw, RawExecEvent):
+            raise Refused("not_found", f"nobody read {correction.source_topic} at {correction.source_offset}")
+        if raw.account != account.key:
+            raise Refused("bad_correction", f"the record is of account {raw.account}")
+        outcome = self.apply_raw(raw, source)
+        if outcome.disposition == "duplicate":
+            raise Refused("no_effect", "it counts already")
+        if outcome.reason:
+            raise Refused("dead_letter", f"{outcome.reason}: {outcome.detail}")
+        return Applied()
+
+    def _rebuild(self, account: Account, correction: Correction, when: When, source: Source) -> Applied:
+        """Put right what differs from the account folded anew."""
+        del correction
+        folded = self._prepared
+        if isinstance(folded, Refused):
+            raise folded
+        if not isinstance(folded, Account):
+            raise Refused("rebuild_failed", "nobody folded the account anew")
+        return adopt(account, folded, self._sink, source, when.trading_date)
 
     def _void(self, account: Account, correction: Correction, when: When, source: Source) -> Applied:
         del when

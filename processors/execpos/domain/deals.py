@@ -67,7 +67,8 @@ class Deals(Synthetic, Closing):
         ordinal = dedupe.check_window(account, deal, source.ingest_ts or deal.exchange_ts)
         trading_date = rules.calendar.trading_date(deal.exchange_ts, deal.market)
         product = rules.instruments.product(deal.market, deal.code, deal.symbol, deal.security_type, trading_date)
-        if account.book.quality(deal.symbol, book) == "BLOCKED":
+        # What comes through a correction (REPLAY) was asked for because its unit is known now.
+        if account.book.quality(deal.symbol, book) == "BLOCKED" and not source.input:
             raise Park("key_blocked", f"{deal.symbol} in book {book} is blocked until it is reconciled", disposition="parked")
         amount = quantity * deal.price * product.multiplier
         if abs(amount) > money.MAX_MICROS:

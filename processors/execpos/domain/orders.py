@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from execpos.domain import ids
-from execpos.domain.events import OrderEvent
+from execpos.domain.events import FillEvent, OrderEvent
 from execpos.domain.normalize import Operation, OrderReport, operation
 from execpos.errors import ContractError
 
@@ -156,6 +156,24 @@ def after_fill(order: Order, quantity: int, amount: int, fee: int, tax: int) -> 
         fee=order.fee + fee,
         tax=order.tax + tax,
     )
+
+
+def with_fill(order: Order | None, fill: FillEvent) -> Order:
+    """Return an order, which no report may have named yet, with a fill of it as it is now."""
+    if order is None:
+        order = Order(
+            order_key=fill.order_key,
+            session=fill.session_id,
+            order_id=fill.order_id,
+            seqno=fill.seqno,
+            strategy_id=fill.strategy_id,
+            intent_id=fill.intent_id,
+        )
+    if not fill.voided:
+        order = after_fill(order, fill.quantity, abs(fill.quantity * fill.price * fill.multiplier), fill.fee_est, fill.tax_est)
+    if (fill.seqno and not order.seqno) or (fill.custom_field and not order.custom_field):
+        order = msgspec.structs.replace(order, seqno=order.seqno or fill.seqno, custom_field=order.custom_field or fill.custom_field)
+    return order
 
 
 _REPORTED: dict[str, Reported] = {name: name for name, _ in TRANSITIONS}

@@ -5,12 +5,14 @@ events give the orders; intents below the committed offset give the claims. Each
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
+from typing import Protocol
 
 import msgspec
 
 from execpos.codecs.avro import Decoder
+from execpos.codecs.registry import Schemas
 from execpos.domain import ids
 from execpos.domain.account import Account
 from execpos.domain.book import entry_of
@@ -41,6 +43,34 @@ class Decoders(msgspec.Struct, frozen=True):
     positions: Decoder[PositionState]
     progress: Decoder[Progress]
 
+    @classmethod
+    def of(cls, schemas: Schemas) -> "Decoders":
+        """Return readers of what was written with any of our schemas."""
+        return cls(
+            raw=Decoder(RawExecEvent, schemas.writers[RawExecEvent]),
+            intents=Decoder(Intent, schemas.writers[Intent]),
+            corrections=Decoder(Correction, schemas.writers[Correction]),
+            outcomes=Decoder(CorrectionOutcome, schemas.writers[CorrectionOutcome]),
+            orders=Decoder(OrderEvent, schemas.writers[OrderEvent]),
+            fills=Decoder(FillEvent, schemas.writers[FillEvent]),
+            positions=Decoder(PositionState, schemas.writers[PositionState]),
+            progress=Decoder(Progress, schemas.writers[Progress]),
+        )
+
+
+class Topics(Protocol):
+    """The part of `ports.RestoreContext` that a restore reads from."""
+
+    def committed(self, topic: str, partition: int) -> int: ...
+
+    def read_all(self, topic: str, partitions: Sequence[int]) -> Iterator[Message]: ...
+
+    def read_all_below(self, topic: str, end_offsets: Mapping[int, int]) -> Iterator[Message]: ...
+
+    def topic_id(self, topic: str) -> str: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
 
 class Restorer:
     """Restores partitions; holds no state of its own between calls."""
@@ -62,7 +92,7 @@ class Restorer:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            states = self._restore(partitions, context)
+            states = self.build(partitions, context)
         finally:
             if collecting:
                 gc.enable()
@@ -70,7 +100,8 @@ class Restorer:
         gc.freeze()
         return states
 
-    def _restore(self, partitions: Sequence[int], context: RestoreContext) -> dict[int, PartitionState]:
+    def build(self, partitions: Sequence[int], context: Topics) -> dict[int, PartitionState]:
+        """Do what `restore` does, and leave the collector alone."""
         topics = tuple(Topic(name, context.topic_id(name)) for name in self._inputs)
         states = {partition: PartitionState(partition, self._rules, self._writer, topics, 1) for partition in partitions}
         for state in states.values():
@@ -88,7 +119,7 @@ class Restorer:
             state.pipeline.commit()
         return states
 
-    def _progress(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
+    def _progress(self, states: dict[int, PartitionState], context: Topics) -> None:
         for value in _latest(context.read_all(self._names.progress, list(states))).values():
             progress = self._decoders.progress(value)
             state = states[progress.partition]
@@ -98,7 +129,7 @@ class Restorer:
             for which, item in enumerate(progress.inputs):
                 _check_input(state, which, item.topic_id, item.offset, f"progress of partition {state.partition}")
 
-    def _positions(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
+    def _positions(self, states: dict[int, PartitionState], context: Topics) -> None:
         # Key only: all but the newest of each are never decoded. A tombstone has no value.
         latest = {message.key(): message for message in context.read_all(self._names.positions, list(states))}
         for message in latest.values():
@@ -115,7 +146,7 @@ class Restorer:
                 account.newest = max(account.newest, ids.session_ordinal(position.last_session_id))
             account.next_seq = max(account.next_seq, position.last_fill_seq + 1)
 
-    def _orders(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
+    def _orders(self, states: dict[int, PartitionState], context: Topics) -> None:
         decode = self._decoders.orders
         for message in context.read_all(self._names.orders, list(states)):
             event = decode(message.value() or b"")
@@ -123,7 +154,7 @@ class Restorer:
             if ids.session_ordinal(event.session_id) >= account.oldest_session():
                 account.restore_order(event)
 
-    def _fills(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
+    def _fills(self, states: dict[int, PartitionState], context: Topics) -> None:
         """Read the fills that the window holds: the log from the first one in a session of the window on, newest revision of each."""
         decode = self._decoders.fills
         latest: dict[str, dict[str, FillEvent]] = {}
@@ -165,7 +196,7 @@ class Restorer:
             account.close_window()
             _log.warning("row_rebased", position=position.key, first_fill_seq=first_seq, base_seq=position.base_seq)
 
-    def _claims(self, states: dict[int, PartitionState], context: RestoreContext) -> None:
+    def _claims(self, states: dict[int, PartitionState], context: Topics) -> None:
         ends = {partition: context.committed(self._names.intents, partition) for partition in states}
         decode = self._decoders.intents
         for message in context.read_all_below(self._names.intents, ends):

@@ -4,17 +4,20 @@ Synthetic fills come back with the other fills, and what a corporate action made
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from execpos.codecs.avro import Decoder
 from execpos.domain import ids
 from execpos.domain.correction_rules import entry_of_outcome
 from execpos.domain.events import CorrectionOutcome
 from execpos.errors import ContractError
-from execpos.kafka.ports import RestoreContext
 from execpos.ledger.state import PartitionState
 
+if TYPE_CHECKING:
+    from execpos.ledger.restore import Topics
 
-def restore(states: Mapping[int, PartitionState], context: RestoreContext, topic: str, decode: Decoder[CorrectionOutcome]) -> None:
+
+def restore(states: Mapping[int, PartitionState], context: "Topics", topic: str, decode: Decoder[CorrectionOutcome]) -> None:
     """Read the outcomes of `states`' partitions into their accounts, whose rows are there already and whose fills may follow. May block.
 
     Raises:

@@ -1,12 +1,13 @@
 """Puts the ledger together: task, loop, codecs; and runs it until it is told to stop."""
 
+import copy
 import gc
 
 import msgspec
 
 from execpos.codecs.avro import Decoder
 from execpos.codecs.registry import Schemas
-from execpos.domain.events import Correction, CorrectionOutcome, FillEvent, Intent, Mark, OrderEvent, PositionState, Progress, RawExecEvent
+from execpos.domain.events import Mark
 from execpos.domain.rules import Rules
 from execpos.kafka.follow import Follower
 from execpos.kafka.loop import Loop, LoopLimits, Stop
@@ -14,7 +15,10 @@ from execpos.kafka.ports import Cluster, Fault, no_fault
 from execpos.ledger.cut import MarkOf, no_mark
 from execpos.ledger.marks import Marks
 from execpos.ledger.outputs import RECORDS, Names
+from execpos.ledger.rebuild import Rebuilds
+from execpos.ledger.reread import Reread
 from execpos.ledger.restore import Decoders
+from execpos.ledger.shadow import Shadow
 from execpos.ledger.snapshots import SnapshotOptions
 from execpos.ledger.task import PROGRESS_INTERVAL_S, LedgerTask
 from execpos.telemetry.log import Logger
@@ -55,16 +59,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
 
 def decoders(schemas: Schemas) -> Decoders:
     """Return readers of every record that the ledger reads."""
-    return Decoders(
-        raw=Decoder(RawExecEvent, schemas.writers[RawExecEvent]),
-        intents=Decoder(Intent, schemas.writers[Intent]),
-        corrections=Decoder(Correction, schemas.writers[Correction]),
-        outcomes=Decoder(CorrectionOutcome, schemas.writers[CorrectionOutcome]),
-        orders=Decoder(OrderEvent, schemas.writers[OrderEvent]),
-        fills=Decoder(FillEvent, schemas.writers[FillEvent]),
-        positions=Decoder(PositionState, schemas.writers[PositionState]),
-        progress=Decoder(Progress, schemas.writers[Progress]),
-    )
+    return Decoders.of(schemas)
 
 
 def ledger_task(
@@ -80,17 +75,24 @@ def ledger_task(
     Raises:
         ContractError: there is no topic exec.raw.
     """
-    names = Names.of(options.prefix)
+    names, readers = Names.of(options.prefix), decoders(schemas)
+
+    def shadow(partition: int, account: str) -> Shadow:
+        # Rules fill memos, so each thread has its own.
+        return Shadow(options.prefix, cluster, copy.deepcopy(rules), schemas, partition, [account], snapshots=options.snapshots)
+
     return make(
         rules=rules,
         names=names,
-        decoders=decoders(schemas),
+        decoders=readers,
         schema_ids={record: schemas.ids[record] for record in RECORDS},
         partitions=cluster.partition_count(names.raw, _METADATA_S),
         instance=options.instance,
         progress_s=options.progress_s,
         snapshots=options.snapshots,
         mark_of=mark_of,
+        reread=Reread(cluster, names.raw, readers.raw),
+        rebuilds=Rebuilds(shadow),
     )
 
 
@@ -137,5 +139,6 @@ def run(
         loop.run(stop)
     finally:
         marks.close()
+        task.close()
         _log.info("component_stopped", instance=options.instance, counts=dict(task.counts))
     return task

@@ -9,6 +9,7 @@ import msgspec
 from execpos.codecs.avro import Decoder
 from execpos.domain import ids, limits
 from execpos.domain.book import Source, state_of
+from execpos.domain.correction_rules import Refused
 from execpos.domain.events import Correction, DeadLetter, Intent, PositionSnapshot, RawExecEvent
 from execpos.domain.pipeline import Outcome, parked
 from execpos.domain.rules import Rules
@@ -17,6 +18,7 @@ from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Message, Output, RestoreContext
 from execpos.ledger.cut import MarkOf, no_mark
 from execpos.ledger.outputs import Names, Writer
+from execpos.ledger.requests import Rebuilding, Rereading
 from execpos.ledger.restore import Decoders, Restorer
 from execpos.ledger.snapshots import DEFAULTS, SnapshotOptions, Snapshots
 from execpos.ledger.state import PartitionState
@@ -55,8 +57,12 @@ class LedgerTask:
         progress_s: longest time between two progress records of a partition.
         snapshots: when it writes whole books.
         mark_of: last mark of a symbol, for the valuations in them.
+        reread: reads a record again, for a REPLAY; without it none is found.
+        rebuilds: folds accounts anew, for a REBUILD; without it none is done.
         clock_us: UTC clock in µs; only stamps records, decides nothing.
     """
+
+    snapshots_class = Snapshots
 
     def __init__(
         self,
@@ -70,6 +76,8 @@ class LedgerTask:
         progress_s: float = PROGRESS_INTERVAL_S,
         snapshots: SnapshotOptions = DEFAULTS,
         mark_of: MarkOf = no_mark,
+        reread: Rereading | None = None,
+        rebuilds: Rebuilding | None = None,
         clock_us: Callable[[], int] = _clock_us,
     ) -> None:
         self.states: dict[int, PartitionState] = {}
@@ -82,7 +90,10 @@ class LedgerTask:
         self._clock_us = clock_us
         self.writer = Writer(names, schema_ids)
         self._restorer = Restorer(rules, names, decoders, self.writer)
-        self._snapshots = Snapshots(snapshots, rules.calendar, self.writer, schema_ids[PositionSnapshot], mark_of)
+        self._reread = reread
+        self._rebuilds = rebuilds
+        self._applied = False
+        self._snapshots = self.snapshots_class(snapshots, rules.calendar, self.writer, schema_ids[PositionSnapshot], mark_of)
         self._raw: Decoder[RawExecEvent] = decoders.raw
         self._intent: Decoder[Intent] = decoders.intents
         self._correction: Decoder[Correction] = decoders.corrections
@@ -109,13 +120,27 @@ class LedgerTask:
             self.states.pop(partition, None)
             self._told_s.pop(partition, None)
         self._snapshots.revoked(partitions)
+        if self._rebuilds is not None:
+            self._rebuilds.revoked(partitions)
+
+    def close(self) -> None:
+        """Let go of what reads beside the loop. A second call does nothing."""
+        for one in (self._reread, self._rebuilds):
+            if one is not None:
+                one.close()
 
     def due(self, now_monotonic_s: float) -> bool:
         self._last_progress_s = now_monotonic_s
-        return bool(self.states) and now_monotonic_s >= self._due_s
+        return bool(self.states) and (now_monotonic_s >= self._due_s or (self._rebuilds is not None and self._rebuilds.ready))
 
     def tick(self, out: Output) -> None:
         self.writer.open(out)
+        if not self._applied:
+            rebuilt = self._rebuilds.answer(self.states) if self._rebuilds is not None else None
+            if rebuilt is not None:
+                self._publish(rebuilt)
+                self._told_s.pop(rebuilt.partition, None)
+                rebuilt.tell = False
         now = self._clock_us()
         now_s = self._last_progress_s
         told = [partition for partition in self.states if self._told_s.get(partition, 0.0) <= now_s]
@@ -131,6 +156,10 @@ class LedgerTask:
         now = self._clock_us()
         touched: dict[int, PartitionState] = {}
         states, inputs = self.states, self._inputs
+        self._applied = True
+        rebuilt = self._rebuilds.answer(states) if self._rebuilds is not None else None
+        if rebuilt is not None:
+            touched[rebuilt.partition] = rebuilt
         for start in range(0, len(batch), _SEND_EVERY):
             for message in batch[start : start + _SEND_EVERY]:
                 partition = message.partition()
@@ -158,6 +187,9 @@ class LedgerTask:
         for state in self.states.values():
             state.pipeline.commit()
         self._snapshots.committed()
+        self._applied = False
+        if self._rebuilds is not None:
+            self._rebuilds.committed(self.states.values())
         for name, count in self._pending.items():
             metrics.counter("execpos_ledger_records_total").labels(outcome=name).inc(count)
         self.counts.update(self._pending)
@@ -169,6 +201,9 @@ class LedgerTask:
             state.pipeline.rollback()
             state.tell = False
         self._snapshots.rolled_back()
+        self._applied = False
+        if self._rebuilds is not None:
+            self._rebuilds.rolled_back()
         self._pending.clear()
         self._told_s.clear()
         self._due_s = 0.0
@@ -232,8 +267,15 @@ class LedgerTask:
             # It changed nothing, so nothing is marked.
             self._settle(state, message, parked(park, ""), _account_of(message), source)
             return
+        if correction.kind == "REBUILD" and self._rebuilds is not None and self._rebuilds.ask(state, correction, source):
+            # Answered later, in a transaction of its own.
+            self._pending["control"] += 1
+            return
+        again: RawExecEvent | Refused | None = None
+        if correction.kind == "REPLAY" and self._reread is not None:
+            again = self._reread(correction, state.partition, state.offsets[0])
         asked = len(state.pipeline.requests)
-        outcome = state.pipeline.apply_correction(correction, source)
+        outcome = state.pipeline.apply_correction(correction, source, again)
         for request, _ in state.pipeline.requests[asked:]:
             if request.kind == "SNAPSHOT":
                 self._snapshots.request(state, request, source)

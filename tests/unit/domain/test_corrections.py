@@ -135,7 +135,8 @@ def test_one_that_no_outcome_could_name_goes_to_the_dead_letters(changes: dict[s
         ("TRANSFER", {"quantity": 1, "strategy_id": "alpha"}, "not_held"),
         ("TRANSFER", {"quantity": 1}, "bad_correction"),
         ("SETTLEMENT", {"symbol": "2330"}, "not_held"),
-        ("REPLAY", {}, "unsupported"),
+        ("REPLAY", {}, "not_found"),
+        ("REBUILD", {}, "rebuild_failed"),
     ],
 )
 def test_one_that_cannot_be_applied_is_rejected_with_its_reason_and_touches_nothing(
