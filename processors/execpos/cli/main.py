@@ -12,7 +12,11 @@ from execpos.errors import ExecposError
 # name -> (module in execpos.cli, attribute, one line of help); the help stands here so that `--help` imports no group.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "bridge": ("bridge", "bridge", "Look at the bridges and their journals."),
+    "commands": ("commands", "commands", "Show what operators asked for and did."),
     "config": ("config", "config", "Check and show the configuration."),
+    "discrepancies": ("discrepancies", "discrepancies", "Look at what differs from the broker; approve, reject or correct it."),
+    "halt": ("halt", "halt", "Stop trading, everywhere or in one scope; needs nothing but Kafka."),
+    "dead-letters": ("dead_letters", "dead_letters", "Show records that did not become state, and have one read again."),
     "demo": ("demo", "demo", "Run a simulated trading day through the whole pipeline and check the result."),
     "doctor": ("doctor", "doctor", "Check what this machine has and what it lacks."),
     "fills": ("fills", "fills", "Show fills from their topic."),
@@ -20,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "intents": ("intents", "intents", "Say which strategy an order belongs to."),
     "positions": ("positions", "positions", "Show positions now and over time, and move them between strategies."),
     "run": ("run", "run", "Run one component until it is interrupted."),
+    "rebuild": ("rebuild", "rebuild", "Fold the history anew, compare with the live books, put right what differs."),
+    "reconcile": ("reconcile", "reconcile", "Compare accounts with the broker now."),
+    "resume": ("resume", "resume", "Release a halt."),
+    "status": ("status", "status", "Show whether trading goes on, and if not, why."),
     "snapshot": ("snapshot", "snapshot", "Ask the ledger for the whole book of an account, and show it."),
     "sim": ("sim", "sim", "Record or serve the simulated broker."),
     "schemas": ("schemas", "schemas", "Register and check the Avro schemas."),
