@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from execpos.kafka.client.cluster import KafkaCluster
     from execpos.recorder.options import Options
     from execpos.settings import Settings
+    from execpos.settings.model import Ledger, Reconciler
 
 
-def cluster(settings: "Settings", client_id: str) -> "KafkaCluster":
-    """Return the cluster that the settings name; nothing is connected yet."""
+def cluster(settings: "Settings", client_id: str, times: "Ledger | Reconciler | None" = None) -> "KafkaCluster":
+    """Return the cluster that the settings name, with the time-outs of one loop, by default the ledger's; nothing is connected yet."""
     from execpos.kafka.client.cluster import KafkaCluster  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.kafka.client.config import KafkaSettings  # noqa: PLC0415 (as above)
 
+    times = times or settings.ledger
     return KafkaCluster(
         KafkaSettings(
             bootstrap_servers=settings.kafka.bootstrap_servers,
-            session_timeout_s=settings.ledger.session_timeout_ms / 1000,
-            transaction_timeout_s=settings.ledger.transaction_timeout_ms / 1000,
+            session_timeout_s=times.session_timeout_ms / 1000,
+            transaction_timeout_s=times.transaction_timeout_ms / 1000,
             extra={name: str(value) for name, value in settings.kafka.client.items()},
         ),
         client_id,

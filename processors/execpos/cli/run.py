@@ -67,6 +67,37 @@ def ledger(config_dir: Path | None, instance: str | None, metrics_port: int | No
 
 @run.command()
 @config_option
+@click.option("--instance", help="Name of this process, the same after a restart; by default reconciler.instance of the configuration.")
+@metrics_option
+def reconciler(config_dir: Path | None, instance: str | None, metrics_port: int | None) -> None:
+    """Compare every account with the broker, correct or tell what differs, and stop trading where nobody can be sure.
+
+    Several processes of other names share the accounts; one that has none is a hot spare for the others.
+    """
+    settings = _start(config_dir, metrics_port)
+    from execpos.kafka.loop import LoopLimits  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.kafka.transaction import within_session  # noqa: PLC0415 (as above)
+    from execpos.reconciler import service  # noqa: PLC0415 (as above)
+    from execpos.reconciler.rules import pace, rules  # noqa: PLC0415 (as above)
+
+    name = instance or settings.reconciler.instance
+    options = service.ReconcilerOptions(
+        env=settings.env,
+        prefix=settings.kafka.prefix,
+        instance=name,
+        limits=LoopLimits(
+            leave_s=LoopLimits().leave_s if settings.reconciler.leave_on_stop else 0.0,
+            transaction=within_session(settings.reconciler.session_timeout_ms / 1000),
+        ),
+    )
+    schemas = connect.schemas(settings)
+    with connect.stopped_by_signals() as stop:
+        cluster = connect.cluster(settings, f"reconciler-{name}", settings.reconciler)
+        service.run(options, cluster, rules(settings, name), pace(settings), schemas, stop)
+
+
+@run.command()
+@config_option
 @metrics_option
 def recorder(config_dir: Path | None, metrics_port: int | None) -> None:
     """Keep ClickHouse's tables and its Kafka consumers in place, and watch them."""

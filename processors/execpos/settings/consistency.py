@@ -43,6 +43,13 @@ def problems(settings: Execution) -> Iterator[Problem]:
             f"{ledger.session_timeout_ms} must be above ledger.transaction_timeout_ms ({ledger.transaction_timeout_ms}): "
             "a dead owner's transaction must end before its partitions move",
         )
+    reconciler = settings.reconciler
+    if reconciler.session_timeout_ms <= reconciler.transaction_timeout_ms:
+        yield Problem(
+            ("reconciler", "session_timeout_ms"),
+            f"{reconciler.session_timeout_ms} must be above reconciler.transaction_timeout_ms ({reconciler.transaction_timeout_ms}): "
+            "a dead owner's transaction must end before its accounts move",
+        )
     if ledger.poll_ms > ledger.progress_interval_ms:
         yield Problem(
             ("ledger", "poll_ms"), f"{ledger.poll_ms} must not be above ledger.progress_interval_ms ({ledger.progress_interval_ms})"

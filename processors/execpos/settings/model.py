@@ -73,6 +73,19 @@ class Ledger(Section):
     """Whether a process that is told to stop hands its partitions over at once; false: it keeps them for a restart within the session."""
 
 
+class Reconciler(Section):
+    """The reconciler's loop."""
+
+    instance: Name = "reconciler-0"
+    """Name of this process; the same after a restart, another one for each process."""
+    transaction_timeout_ms: Annotated[int, Field(ge=1000, le=900_000)] = 10_000
+    """After it the cluster aborts an open transaction of a dead process; until then nobody reads what came after it on exec.control."""
+    session_timeout_ms: Annotated[int, Field(ge=6000, le=1_800_000)] = 30_000
+    """After it the group gives the accounts of a dead process to a spare one; above transaction_timeout_ms."""
+    leave_on_stop: bool = True
+    """Whether a process that is told to stop hands its accounts over at once; false: it keeps them for a restart within the session."""
+
+
 class Journal(Section):
     """The bridge's memory on disk: every record before it is published, until Kafka has it."""
 
@@ -272,6 +285,8 @@ class Halt(Section):
     """Reads of one account that failed one after the other."""
     estimated_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Part of an account's positions whose quality is ESTIMATED."""
+    estimated_positions: Count = 5
+    """So many ESTIMATED positions at least, before their part counts: a small account has it with its first correction."""
     dead_letters: Count = 10
     """Dead letters of one account that wait for an operator."""
     journal_backlog: Count = 10_000
@@ -300,6 +315,7 @@ class Execution(Section):
     registry: Registry = Registry()
     clickhouse: ClickHouse = ClickHouse()
     ledger: Ledger = Ledger()
+    reconciler: Reconciler = Reconciler()
     bridge: Bridge = Bridge()
     positions: Positions = Positions()
     snapshots: Snapshots = Snapshots()

@@ -5,7 +5,7 @@ Names of events say what happened, in the past tense. Metrics follow Prometheus'
 
 from typing import Literal
 
-Component = Literal["bridge", "cli", "client", "kafka", "ledger", "local", "recorder"]
+Component = Literal["bridge", "cli", "client", "kafka", "ledger", "local", "reconciler", "recorder"]
 
 LogEvent = Literal[
     "component_started",
@@ -44,10 +44,18 @@ LogEvent = Literal[
     "restore_interrupted",
     "restore_progressed",
     "restore_started",
+    "rebuild_answered",
+    "rebuild_started",
     "transaction_aborted",
     "transaction_in_doubt",
     "unknown_fields_found",
     "client_reported",
+    "account_begun",
+    "controls_unavailable",
+    "correction_published",
+    "discrepancy_changed",
+    "round_ended",
+    "trading_state_changed",
     "warehouse_applied",
     "warehouse_awaited",
     "warehouse_errors_open",
@@ -95,6 +103,14 @@ MetricName = Literal[
     "execpos_bridge_publish_up",
     "execpos_bridge_session",
     "execpos_bridge_waiting_records",
+    "execpos_reconciler_accounts",
+    "execpos_reconciler_broker_calls_total",
+    "execpos_reconciler_control_failures_total",
+    "execpos_reconciler_corrections_total",
+    "execpos_reconciler_open_discrepancies",
+    "execpos_reconciler_rounds_total",
+    "execpos_reconciler_unequal_seconds",
+    "execpos_reconciler_unreadable_total",
     "execpos_recorder_consumers",
     "execpos_recorder_lag_records",
     "execpos_recorder_open_errors",
