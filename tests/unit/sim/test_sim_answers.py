@@ -249,3 +249,26 @@ def test_contracts_and_snapshots(stage: Make) -> None:
     (snapshot,) = played.api.snapshots([future])
     assert snapshot.code == future.code
     assert snapshot.close > 0
+
+
+def test_records_without_the_deals_that_no_callback_has_told_of(stage: Make) -> None:
+    played = stage(delivery={"drop": 0.2}, schedule=[{"kind": "records_incomplete", "at_report": 300, "count": 2}]).login().play()
+    account = played.account()
+    told = {payload["event_id"] for _, payload in played.heard}
+    fills = played.venue.truth()["fills"]
+
+    def deals(records: Any) -> set[str]:
+        return {event["event_id"] for state, event in records if state.value.endswith("DEAL")}
+
+    def counted() -> int:
+        played.api.update_status(account)
+        return sum(trade.status.deal_quantity for trade in played.api.list_trades())
+
+    lacking = deals(played.api.order_deal_records(account))
+    fewer, all_of_them = counted(), counted()
+    whole = deals(played.api.order_deal_records(account))
+    assert lacking == whole & told
+    assert len(whole - lacking) == sum(not fill["receipts"] and fill["account"].endswith(account.account_id) for fill in fills) > 0
+    assert fewer < all_of_them
+    assert played.answered(account) == played.held(account)
+    assert len(played.faults("records_incomplete")) == 2

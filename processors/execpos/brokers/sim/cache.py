@@ -4,7 +4,6 @@ It is a second opinion as in the real library: empty after a login, filled by `u
 cannot place makes it Degraded, never wrong on purpose; the callback gets every report nevertheless.
 """
 
-import copy
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -81,7 +80,7 @@ class TradeCache:
         """Take the broker's list of an account as the new baseline: gaps and pending deals are settled by it."""
         with self._lock:
             cache = self._of(account)
-            cache.trades = {each["order"]["id"]: copy.deepcopy(each) for each in trades}
+            cache.trades = {each["order"]["id"]: _copied(each) for each in trades}
             cache.pending.clear()
             cache.known.add(_ORDER_KIND[account[0]])
             if any(each["status"]["deals"] for each in trades):
@@ -108,7 +107,7 @@ class TradeCache:
     def trades(self) -> list[Fields]:
         """Return copies of all orders, account by account."""
         with self._lock:
-            return [copy.deepcopy(trade) for account in sorted(self._accounts) for trade in self._accounts[account].trades.values()]
+            return [_copied(trade) for account in sorted(self._accounts) for trade in self._accounts[account].trades.values()]
 
     def health(self, account: str) -> tuple[str, list[tuple[str, str]]]:
         """Return Unknown, Healthy or Degraded, and the reasons as (kind of report, code)."""
@@ -217,3 +216,14 @@ def _judge(trade: Fields) -> None:
         status["status"] = "PartFilled" if status["deal_quantity"] else "Submitted"
     else:
         status["status"] = "Cancelled" if status["cancel_quantity"] else "Filled"
+
+
+def _copied(trade: Fields) -> Fields:
+    """Return a copy that shares nothing that changes."""
+    status = trade["status"]
+    return {
+        **trade,
+        "contract": dict(trade["contract"]),
+        "order": dict(trade["order"]),
+        "status": {**status, "deals": [dict(deal) for deal in status["deals"]]},
+    }

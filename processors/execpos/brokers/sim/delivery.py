@@ -83,7 +83,7 @@ class Line:
         self._book.match(report.fill)
         self._truth.matched += 1
         self._passed()
-        if self._chance("drop", self._faults.drop, order):
+        if self._chance("drop", self._faults.drop, order) or self._chance("drop_deal", 0.0, order):
             self._drop(report)
             self._release(order, report.at_us)
             return

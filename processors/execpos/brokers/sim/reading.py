@@ -8,7 +8,7 @@ from execpos.brokers.sim import money
 from execpos.brokers.sim.errors import ERRORS, BadRequestError
 from execpos.brokers.sim.house import AccountFile, trade_fields
 from execpos.brokers.sim.market import CENT, Instrument
-from execpos.brokers.sim.orders import SHARES_PER_LOT
+from execpos.brokers.sim.orders import SHARES_PER_LOT, Fill
 from execpos.brokers.sim.play import Play
 from execpos.brokers.sim.schedule import Entry, FaultKind
 from execpos.brokers.sim.statement import Statement, in_lots
@@ -63,18 +63,29 @@ class Reading:
         if (done := [each for each in file.yesterday.values() if each[0].filled]) and self.fault("trades_yesterday", account):
             found += [trade_fields(order, fills, pending=True) for order, fills in done]
         other = any(fills for _, fills in file.orders.values()) and self.fault("trades_other_ids", account) is not None
-        return found + [trade_fields(order, fills, other_ids=other) for order, fills in file.orders.values()]
+        hidden = self._untold(file, "update_status")
+        orders = [(order, [fill for fill in fills if fill not in hidden]) for order, fills in file.orders.values()]
+        return found + [trade_fields(order, fills, other_ids=other) for order, fills in orders]
 
     def records(self, account: str) -> list[tuple[str, dict[str, Any]]]:
         """Return today's reports, with or without receipts."""
         below = int(self._chances.records_without_receipt * _CHECKSUM_END)
         found = []
-        for report in self.file(account).records:
+        file = self.file(account)
+        hidden = self._untold(file, "order_deal_records")
+        for report in file.records:
+            if report.fill in hidden:
+                continue
             payload = report.payload
             if below and zlib.crc32(payload["event_id"].encode()) < below:
                 payload = payload | {"event_id": ""}
             found.append((report.state, payload))
         return found
+
+    def _untold(self, file: AccountFile, method: str) -> frozenset[Fill]:
+        """Return the fills that this answer lacks: those that no callback has told of, if the fault meets it."""
+        untold = frozenset(fill for fill in file.fills if not fill.receipts)
+        return untold if untold and self.fault("records_incomplete", file.account.key, method) else frozenset()
 
     # -- positions
 

@@ -87,6 +87,7 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positions_stale: float = 0.0
     positions_two_rows: float = 0.0
     positions_expired: float = 0.0
+    records_incomplete: float = 0.0
     trades_other_ids: float = 0.0
     trades_yesterday: float = 0.0
     call_raises: float = 0.0

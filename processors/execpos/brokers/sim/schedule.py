@@ -7,18 +7,19 @@ import msgspec
 
 FaultKind = Literal[
     # of one report
-    "duplicate", "drop", "late", "reorder", "deal_before_order", "new_receipt", "conflict",
+    "duplicate", "drop", "drop_deal", "late", "reorder", "deal_before_order", "new_receipt", "conflict",
     # of the broker's side
     "event_id_reset", "bust", "book_ahead", "book_behind",
     # of the link
     "disconnect", "session_down",
     # of answers
     "positions_empty", "positions_failed", "positions_half", "positions_lots", "positions_stale", "positions_two_rows",
-    "positions_expired", "trades_other_ids", "trades_yesterday", "call_raises", "call_slow",
+    "positions_expired", "records_incomplete", "trades_other_ids", "trades_yesterday", "call_raises", "call_slow",
 ]  # fmt: skip
 """Kinds of scheduled faults.
 
-duplicate: the report comes twice with one event_id · drop: never · late: after `lag_s` (20 to 400 reports without it) · reorder: behind the
+duplicate: the report comes twice with one event_id · drop: never · drop_deal: the same of deals
+alone · late: after `lag_s` (20 to 400 reports without it) · reorder: behind the
 next `reports` reports · deal_before_order: a New report behind its first deal · new_receipt: a deal again, under a new event_id after a
 reset of the stream · conflict: a deal again with another quantity.
 event_id_reset: the account's receipts begin anew · bust: the account's latest fill leaves the broker's book, untold · book_ahead: deals are
@@ -27,7 +28,8 @@ in the last `lag_s`, or the last `fills` deals.
 disconnect: the link is down for `seconds`; nothing sent meanwhile is sent again · session_down: the session is lost until a new login.
 positions_empty: an answer without rows · positions_failed: an error · positions_half: every second row is missing · positions_lots: lots
 where shares were asked for · positions_stale: without the latest fill · positions_two_rows: one row comes as two · positions_expired:
-one contract's rows are gone · trades_other_ids: the order list has other deal numbers and times than the callbacks · trades_yesterday:
+one contract's rows are gone · records_incomplete: neither the day's records nor the order list have the deals that no callback has told
+of, while positions do · trades_other_ids: the order list has other deal numbers and times than the callbacks · trades_yesterday:
 yesterday's filled orders come as PendingSubmit without ordno · call_raises: `method` (any without one) raises `error` · call_slow:
 `method` answers after `lag_s`, or runs into its timeout.
 """
