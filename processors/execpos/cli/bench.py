@@ -122,6 +122,34 @@ def restore(*, positions: int, fills: int, seed: int, as_json: bool) -> None:
     _show("Restore", measured.run(positions, fills, seed), as_json=as_json)
 
 
+@bench.command()
+@click.option("--accounts", type=click.IntRange(1, 50), default=10, show_default=True, help="Accounts of the login.")
+@click.option("--symbols", type=click.IntRange(1, 2_000), default=200, show_default=True, help="Symbols that each of them trades.")
+@click.option("--fills", type=click.IntRange(100, 5_000_000), default=100_000, show_default=True, help="Fills of the history.")
+@click.option("--days", type=click.IntRange(1, 5), default=5, show_default=True, help="Days of the history, today included.")
+@click.option("--rate", type=click.FloatRange(1, 200), default=10.0, show_default=True, help="Reports a second while it is killed.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which simulated days.")
+@json_option
+def restart(*, accounts: int, symbols: int, fills: int, days: int, rate: float, seed: int, as_json: bool) -> None:
+    """Kill bridge, ledger and reconciler while the market trades, start them, and measure until every account is reconciled and ACTIVE.
+
+    Making the history takes some minutes. With --json, one object goes to stdout: seconds, restore_s (until the ledger is at work),
+    bridge_s (until the bridge has caught up), reconcile_s (from restore_s to the end), broker_calls (of the accounting group),
+    calls_in_5_s (the most of them), rounds, keys_compared, unequal_averages, lost_in_memory (callbacks), all of the median restart;
+    first_seconds (of the one that warms the broker), restarts_s (of those behind it), accounts, symbols, check (what the broker's truth
+    says of the book at the end), conditions. Exit status 6: a fill is lost or counted twice, a position is wrong, or more than 20 calls
+    came within 5 s.
+    """
+    from execpos.bench import restart as measured  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.bench.restart_parts import Size  # noqa: PLC0415 (as above)
+    from execpos.errors import CheckFailed  # noqa: PLC0415 (as above)
+
+    report = measured.run(Size(accounts, symbols, fills, days, rate, seed))
+    _show("Restart", report, as_json=as_json)
+    if report["check"]["verdict"] != "consistent":
+        raise CheckFailed("the book is not what the broker says, or the broker was asked too often", hint="`check` of the result has it")
+
+
 class _Counts(click.ParamType[tuple[int, ...]]):
     """Whole numbers joined by commas."""
 
