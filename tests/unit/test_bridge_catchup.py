@@ -110,6 +110,17 @@ def test_whatever_may_have_hidden_reports_brings_a_catch_up(tmp_path: Path, kind
     assert connection == [{"kind": kind, "code": code, "detail": "test"}]
 
 
+def test_what_the_login_itself_tells_is_covered_by_the_first_read(tmp_path: Path) -> None:
+    world, broker = World(), ScriptedBroker()
+    broker.during["start"] = lambda: broker.tell("logged_in", -1)
+    with running(made(world, broker, tmp_path)):
+        wait_for("the baseline", lambda: broker.called("trades"))
+        looked = broker.called("maintain")
+        wait_for("more looks", lambda: broker.called("maintain") > looked + 5)
+        assert broker.called("order_deal_records") == 1
+        wait_for("the heartbeat", lambda: world.heartbeats() and world.heartbeats()[-1].open_gaps == 0)
+
+
 def test_a_degraded_cache_brings_one_catch_up_until_it_was_healthy_again(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)):

@@ -43,6 +43,10 @@ _KEEP_S = 5.0
 _WATCH_S = 5.0
 _WATCH_RETRY_S = 30.0
 
+# Subscriptions in one step, some milliseconds each, and the pause before the next ones.
+_WATCHED_AT_ONCE = 20
+_WATCH_NEXT_S = 0.25
+
 # One line in so long about one call that goes on failing.
 _LOG_EVERY_S = 30.0
 
@@ -198,6 +202,7 @@ class Desk:
                 if (observed := self._observed) is not None:
                     # Now, because reports come already; it may take seconds. What is not learned is put once more, and that is all.
                     self._guarded("remember", lambda: observed.remember(self._wall_us()))
+                self._early()
                 while not self._stopping.is_set():
                     self._step()
         except ExecposError as error:
@@ -207,6 +212,11 @@ class Desk:
         finally:
             self._guarded("stop", self._broker.stop)
             self._guarded("keep", self._keep)
+
+    def _early(self) -> None:
+        """Take what came with the login: the first reads, which are still to come, cover it as well."""
+        for _ in range(self._waiting.qsize()):
+            self._take(self._waiting.get())
 
     def _log_in(self) -> bool:
         steps = (("connect", self._broker.connect), ("register", self._register), ("start", self._broker.start))
@@ -309,13 +319,20 @@ class Desk:
             self._cache[key] = health
 
     def _watch(self) -> None:
-        wanted = self._symbols()
+        """Subscribe what is held: no more at once than the budget has calls for now, because everything else waits meanwhile."""
+        held = self._symbols()
+        data = self.login().budget.get("data")
+        fresh = sorted(held - self._watched)
+        wanted = held.difference(fresh[min(_WATCHED_AT_ONCE, len(fresh) if data is None else data.remaining) :])
+        if wanted == self._watched:
+            self._due_s["watch"] = self._monotonic_s() + _WATCH_NEXT_S
+            return
         missing = self._guarded("watch", lambda: self._broker.watch(wanted))
         if missing is None:
             self._due_s["watch"] = self._monotonic_s() + _WATCH_RETRY_S
             return
         self._watched = wanted
-        self._due_s["watch"] = self._monotonic_s() + _WATCH_S
+        self._due_s["watch"] = self._monotonic_s() + (_WATCH_S if wanted == held else _WATCH_NEXT_S)
         if missing:
             _log.warning("quotes_unavailable", symbols=sorted(symbol for _, symbol in missing))
 
@@ -327,6 +344,9 @@ class Desk:
                 coverage.postpone(self._monotonic_s() + self._options.maintain_s)
                 continue
             self._guarded("catch_up", lambda key=key: self._catch_up(key))  # type: ignore[misc] # (bound now)
+            if not self._waiting.empty():
+                # What is asked for goes before the next account, and may be the very read that it would be.
+                return
 
     def _catch_up(self, key: str) -> int:
         """Read an account's records into the stream; return how many were put there.

@@ -103,6 +103,9 @@ class Inbox:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
         self._looked_s = float("-inf")
+        # Newest of each key in one look: of a topic that is not compacted yet that is a small part of what stands there.
+        self._positions: dict[bytes, bytes | None] = {}
+        self._state: Decoder[PositionState] | None = None
         self.claimed = threading.Event()
         """Set when the name is this bridge's."""
         self.error: ExecposError | None = None
@@ -176,6 +179,7 @@ class Inbox:
     def _look(self, following: Following, take: Callable[[Message], None]) -> None:
         began_s = self._monotonic_s()
         following.poll(take, self._stopping)
+        self._hold()
         self._looked_s = began_s
         self.away = ""
 
@@ -195,12 +199,12 @@ class Inbox:
     def _reader_of(self, wire: Wire) -> Callable[[Message], None]:
         """Return what takes a record of any of the topics in."""
         heartbeat = Decoder(BridgeHeartbeat, wire.writers[BridgeHeartbeat])
-        takers = {self._name(HEARTBEATS_TOPIC): partial(self._take_heartbeat, heartbeat)}
+        takers: dict[str, Callable[[Message], None]] = {self._name(HEARTBEATS_TOPIC): partial(self._take_heartbeat, heartbeat)}
         if self._desk is not None:
             request = Decoder(BrokerRequest, wire.writers[BrokerRequest])
-            state = Decoder(PositionState, wire.writers[PositionState])
             takers[self._name(REQUESTS_TOPIC)] = partial(self._take_request, self._desk, request)
-            takers[self._name(POSITIONS_TOPIC)] = partial(self._take_position, self._desk, state)
+            self._state = Decoder(PositionState, wire.writers[PositionState])
+            takers[self._name(POSITIONS_TOPIC)] = self._take_position
 
         def take(message: Message) -> None:
             try:
@@ -219,9 +223,20 @@ class Inbox:
         if request.account in desk.accounts():
             desk.ask(Ask(request, message.partition(), message.offset()))
 
-    def _take_position(self, desk: Wanted, decode: Decoder[PositionState], message: Message) -> None:
-        value = message.value()
-        desk.held.see(message.key() or b"", decode(value) if value else None)
+    def _take_position(self, message: Message) -> None:
+        self._positions[message.key() or b""] = message.value()
+
+    def _hold(self) -> None:
+        """Take in the positions of this look."""
+        decode = self._state
+        if self._desk is None or decode is None:
+            return
+        for key, value in self._positions.items():
+            try:
+                self._desk.held.see(key, decode(value) if value else None)
+            except Park as error:
+                _log.warning("record_unreadable", why=error.what, topic=self._name(POSITIONS_TOPIC))
+        self._positions.clear()
 
     def _name(self, topic: str) -> str:
         return self._options.prefix + topic
