@@ -211,6 +211,10 @@ def test_a_mistake_in_a_file_is_named_by_line_key_and_what_is_allowed(tmp_path: 
             "execution.yaml:3: ledger.session_timeout_ms: 30000 must be above ledger.transaction_timeout_ms (30000)",
         ),
         (
+            "reconciler:\n  session_timeout_ms: 9000\n",
+            "execution.yaml:2: reconciler.session_timeout_ms: 9000 must be above reconciler.transaction_timeout_ms (10000)",
+        ),
+        (
             "reconciliation:\n  auto_correct:\n    limits:\n      FUT:\n        quantity: 6\n        notional_twd: 1\n",
             "execution.yaml:5: reconciliation.auto_correct.limits.FUT.quantity: 6 must not be above halt.unexplained_quantity.FUT (5)",
         ),

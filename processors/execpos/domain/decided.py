@@ -16,6 +16,12 @@ _COMMANDS_MAX = 1_000
 # Commands that wait for a round at once; beyond it an operator is told to wait.
 _WAITING_MAX = 64
 
+NOT_OPENING = "not_opening"
+"""Why the ledger rejects an OPENING of a key that has a past."""
+
+# The one reason after which the same correction may be right at another moment.
+_STALE = "stale_version"
+
 # An operator's command that names no end waits so long for its round.
 _COMMAND_US = 60_000_000
 
@@ -86,8 +92,11 @@ def _uncalled(turn: Turn, given: Command, at: At) -> None:
 
 def _carry_out(turn: Turn, given: Command, one: Discrepancy) -> None:
     made = _checked(turn, given, one)
-    if made.problem:
-        turn.keep(approvals.noted(one, given, At(given.command_id, turn.now_us, given.by), made.problem))
+    problem = made.problem
+    if not problem and judging.sent_before(turn, made.corrections):
+        problem = "the ledger has had this very correction already: wait for the next round, or name the correction"
+    if problem:
+        turn.keep(approvals.noted(one, given, At(given.command_id, turn.now_us, given.by), problem))
     else:
         _send(turn, given, made.corrections, one)
 
@@ -128,6 +137,11 @@ def outcome(turn: Turn, answer: CorrectionOutcome) -> None:
     sent = turn.state.sent.get(answer.correction_id)
     if sent is None:
         return
+    if sent.kind == "OPENING" and (answer.outcome == "APPLIED" or answer.reason == NOT_OPENING):
+        # One that has a past gets no other opening: what still differs is an adjustment.
+        turn.put(opened=turn.state.opened | {sent.key})
+    if answer.reason == _STALE:
+        turn.put(dispatched=tuple(name for name in turn.state.dispatched if name != answer.correction_id))
     if answer.outcome != "APPLIED":
         _over(turn, answer.correction_id, sent, f"{answer.reason}: {answer.detail}")
     elif not sent.then:

@@ -45,6 +45,9 @@ tenth; everything else is worse as soon as it is more.
 AUDITORS = frozenset({"audit_breach"})
 """Limits of `halt:` that are not judged here: the auditor halts under its own source, and ends it like any other."""
 
+CONDITIONS = frozenset({"estimated_positions"})
+"""Keys of `halt:` that are no limits: they say from when on another one counts."""
+
 # Differences that are worth nothing as a number, or that have an explanation which needs time and no fill.
 _COUNTED_KINDS = frozenset({"QUANTITY", "MISSING_ROW"})
 _EXPLAINED = frozenset({"BROKER_LAG", "EXPIRED_CONTRACT"})
@@ -58,7 +61,7 @@ _MILLION = 1_000_000
 class Limits(msgspec.Struct, frozen=True):
     """`halt:` of the configuration: spans in µs, amounts in 10⁻⁶ TWD, shares in parts per million.
 
-    A security type without a limit may not differ at all.
+    A security type without a limit may not differ at all. `estimated_ppm` counts from `estimated_positions` of them on.
     """
 
     recovery_us: int
@@ -70,6 +73,7 @@ class Limits(msgspec.Struct, frozen=True):
     daily_auto_correct_notional: int
     failed_broker_reads: int
     estimated_ppm: int
+    estimated_positions: int
     dead_letters: int
     journal_backlog: int
 
@@ -149,7 +153,9 @@ def crossed(facts: Facts, limits: Limits) -> tuple[Crossed, ...]:
 
 
 def _of_account(facts: Facts, limits: Limits) -> Iterable[Crossed]:
-    ppm = facts.estimated * _MILLION // facts.positions if facts.positions else 0
+    # A few estimates are a large part of a small account, and no sign that its book as a whole is guessed.
+    counts = facts.positions and facts.estimated >= limits.estimated_positions
+    ppm = facts.estimated * _MILLION // facts.positions if counts else 0
     checks = (
         ("recovery_seconds", facts.recovering_us, limits.recovery_us, f"it has been recovering for {_s(facts.recovering_us)}"),
         ("heartbeat_gap_s", facts.heartbeat_age_us, limits.heartbeat_gap_us, f"the bridge is silent for {_s(facts.heartbeat_age_us)}"),
@@ -181,24 +187,33 @@ def _of_symbols(facts: Facts, limits: Limits) -> Iterable[Crossed]:
     for one in facts.differences:
         if one.status not in OPEN_STATUSES or one.kind in REPORTED:
             continue
-        scope = control.symbol_scope(facts.account, one.symbol) if one.symbol else facts.account
-        what = f"{one.symbol} ({one.book})" if one.symbol else "the account"
+        # Most of them cross nothing, and this runs with every beat: words are made for those that do.
         if one.kind in _COUNTED_KINDS and one.cause not in _EXPLAINED:
             size, worth = abs(one.broker_quantity - one.ledger_quantity), abs(one.notional)
             most, worth_most = limits.unexplained_quantity.get(one.security_type, 0), limits.unexplained_notional.get(one.security_type, 0)
-            kind = one.security_type or "a type that nobody knows"
-            checks = (
-                ("unexplained_quantity", size, most, f"by {size}; {most} are allowed"),
-                ("unexplained_notional_twd", worth, worth_most, f"by {money.text(worth)} TWD; {money.text(worth_most)} are allowed"),
-            )
-            for limit, value, allowed, detail in checks:
-                if value > allowed:
-                    said = f"{what} differs from the broker {detail} (halt.{limit}, {kind}); discrepancy {one.discrepancy_id}"
-                    yield Crossed(limit, f"{limit}:{one.book}", scope, value, allowed, said)
+            if size > most:
+                yield _differs(one, "unexplained_quantity", size, most, f"by {size}; {most} are allowed")
+            if worth > worth_most:
+                detail = f"by {money.text(worth)} TWD; {money.text(worth_most)} are allowed"
+                yield _differs(one, "unexplained_notional_twd", worth, worth_most, detail)
         if one.status == "EXPIRED" or due(one, facts.now_us):
             open_us, allowed = max(facts.now_us - one.opened_ts, 1), max(one.expires_ts - one.opened_ts, 0)
-            detail = f"discrepancy {one.discrepancy_id} of {what} is open for {_s(open_us)} (reconciliation.resolve_within_s)"
-            yield Crossed("resolve_within_s", f"resolve_within_s:{one.discrepancy_id}", scope, open_us, allowed, detail)
+            detail = f"discrepancy {one.discrepancy_id} of {_what(one)} is open for {_s(open_us)} (reconciliation.resolve_within_s)"
+            yield Crossed("resolve_within_s", f"resolve_within_s:{one.discrepancy_id}", _scope(one), open_us, allowed, detail)
+
+
+def _differs(one: Discrepancy, limit: str, value: int, allowed: int, detail: str) -> Crossed:
+    kind = one.security_type or "a type that nobody knows"
+    said = f"{_what(one)} differs from the broker {detail} (halt.{limit}, {kind}); discrepancy {one.discrepancy_id}"
+    return Crossed(limit, f"{limit}:{one.book}", _scope(one), value, allowed, said)
+
+
+def _what(one: Discrepancy) -> str:
+    return f"{one.symbol} ({one.book})" if one.symbol else "the account"
+
+
+def _scope(one: Discrepancy) -> str:
+    return control.symbol_scope(one.account, one.symbol) if one.symbol else one.account
 
 
 def _s(us: int) -> str:
@@ -252,8 +267,7 @@ def halted_by(discrepancy: Discrepancy, controls: Mapping[str, TradingControl]) 
         discrepancy: that is not over.
         controls: scope -> what this source says.
     """
-    scope = control.symbol_scope(discrepancy.account, discrepancy.symbol) if discrepancy.symbol else discrepancy.account
-    record = controls.get(scope)
+    record = controls.get(_scope(discrepancy))
     if record is None:
         return ""
     causes = _causes(record)

@@ -5,14 +5,16 @@ becomes a discrepancy, and only then may a correction go out. Whatever never com
 of looks.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from execpos.domain import discrepancies, repair
 from execpos.domain.comparison import Comparison, Finding
 from execpos.domain.discrepancies import POSITION_KINDS
-from execpos.domain.events import Discrepancy
+from execpos.domain.events import Correction, Discrepancy
 from execpos.domain.evidence import evidence_of
-from execpos.domain.lag import is_lag
+from execpos.domain.lag import is_lag, is_young
 from execpos.domain.positions import method_of
 from execpos.domain.reconcile_state import Suspect
 from execpos.domain.repair import Allowed, Coverage, Gap, Proposal
@@ -25,6 +27,10 @@ from execpos.domain.witness import Witness
 # Corrections that are sent for one difference without an operator: each time the book has moved on before it came. A key that moves so
 # often is not at rest, and one more try is no better.
 _TRIES_MAX = 5
+
+# A first start has nothing to hold a list against that is late by a fill, so a key rests for so long before it is corrected. Lists are late
+# by seconds; a minute is a look of the usual schedule more.
+_REST_US = 60_000_000
 
 
 def judge(turn: Turn, comparison: Comparison) -> None:
@@ -136,6 +142,11 @@ def _confirmed(turn: Turn, kind: DiscrepancyKind, finding: Finding, comparison: 
     coverage = Coverage((Gap(0, turn.state.began_us, "before the first start"),)) if first else turn.coverage(key)
     proposed = _proposal(turn, finding, net, first=first, expired=expired)
     allowed = _allowed(turn, finding, comparison, coverage, proposed, net, lag=lag, witnessed=seen is not None)
+    patient = _patient(turn, proposed, finding.key, comparison, first=first)
+    if patient is not proposed and allowed.allowed:
+        # Beyond the limits it counts as unexplained meanwhile, and halts.
+        lag, allowed = True, Allowed(allowed=False, reason=patient.why)
+    proposed = patient
     evidence = evidence_of(finding, comparison, fills=fills, coverage=coverage, books=turn.current.books.values())
     evidence["decision"] = allowed.reason
     if seen is not None:
@@ -191,7 +202,7 @@ def _proposal(turn: Turn, finding: Finding, net: NetRow | None, *, first: bool, 
         method=method_of(turn.rules.book.cost_methods, finding.security_type, finding.book),
         net=net,
         fills=traded(turn.state, finding.key),
-        first_start=first,
+        first_start=first and finding.key not in turn.state.opened,
         expired=expired,
     )
 
@@ -208,7 +219,23 @@ def propose(turn: Turn, discrepancy: Discrepancy) -> Proposal | None:
     if finding is None or discrepancies.kind_of(finding) != discrepancy.kind:
         return None
     net = book.rows.get(key) if book else None
-    return _proposal(turn, finding, net, first=_first_start(turn, key), expired=discrepancy.cause == "EXPIRED_CONTRACT")
+    first = _first_start(turn, key)
+    proposed = _proposal(turn, finding, net, first=first, expired=discrepancy.cause == "EXPIRED_CONTRACT")
+    return _patient(turn, proposed, key, comparison, first=first) if comparison else proposed
+
+
+def _patient(turn: Turn, proposed: Proposal, key: Key, comparison: Comparison, *, first: bool) -> Proposal:
+    """Return what is proposed, or on a first start, while the list may be late by a fill, that it lacks a later look, for operators too."""
+    fills = recent(turn.state, key, turn.now_us - turn.rules.lag_us)
+    if not first or proposed.kind not in repair.AUTOMATIC or not is_young(fills, comparison.read_began_ts, _REST_US):
+        return proposed
+    why = f"a fill is less than {_REST_US // 1_000_000} s old, and on a first start the broker's list may be late by it"
+    return msgspec.structs.replace(proposed, lacks="a later look", why=why)
+
+
+def sent_before(turn: Turn, made: Sequence[Correction]) -> bool:
+    """Tell whether one of these corrections has gone out already: the ledger answers an id once, and never again."""
+    return any(one.correction_id in turn.state.dispatched for one in made)
 
 
 def _correct(turn: Turn, one: Discrepancy, proposed: Proposal, finding: Finding, comparison: Comparison) -> None:
@@ -217,7 +244,7 @@ def _correct(turn: Turn, one: Discrepancy, proposed: Proposal, finding: Finding,
     if under_way or tried >= _TRIES_MAX or one.status == "APPROVED":
         return
     made = repair.corrections(one, proposed, comparison, turn.now_us, by=turn.rules.instance)
-    if not made:
+    if not made or sent_before(turn, made):
         return
     turn.keep(discrepancies.correcting(one, made, turn.at()))
     turn.put(

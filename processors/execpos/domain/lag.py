@@ -39,6 +39,15 @@ def is_lag(finding: Finding, fills: Sequence[RecentFill], as_of_ts: int | None =
     return behind or any(finding.difference in _sums(order) for order in (after, sorted(after, key=_exchange_ts)))
 
 
+def is_young(fills: Iterable[RecentFill], read_began_ts: int, rest_us: int) -> bool:
+    """Tell whether one of these fills of a key happened, or was told, less than `rest_us` before a read, or after it.
+
+    What was held before the first fill is not known, so any list can be that many units and a list without the newest fills: `is_lag` has
+    nothing to hold it against. Only time tells the two apart.
+    """
+    return any(max(fill.exchange_ts, fill.ingest_ts) > read_began_ts - rest_us for fill in fills)
+
+
 def _sums(fills: Iterable[RecentFill]) -> set[int]:
     """Return the sums of every non-empty prefix."""
     return set(accumulate(fill.quantity for fill in fills))

@@ -28,10 +28,10 @@ from execpos.domain.pace import UNPACED, Pace
 from execpos.domain.reconcile_state import Letter, Output, Profits, Rules, Sent, State
 from execpos.domain.repair import AUTOMATIC, Gap, Spent, spend
 from execpos.domain.rounds import answered, marked, round_id
-from execpos.domain.sides import book_of
+from execpos.domain.sides import Key, book_of
 from execpos.domain.turn import Turn
 
-__all__ = ["Output", "Pace", "Record", "Rules", "State", "begin", "round_id", "step"]
+__all__ = ["Output", "Pace", "Record", "Rules", "State", "begin", "hear", "round_id", "step"]
 
 Record = (
     BridgeHeartbeat | BrokerSnapshot | PositionSnapshot | CorrectionOutcome | FillEvent | Command | Progress | DeadLetter | TradingControl
@@ -81,6 +81,8 @@ def begin(
         reconciled=watch.RECONCILED in memory or any(map(terminal, known)),
         discrepancies={one.discrepancy_id: one for one in known if not terminal(one)},
         sent=_under_way(known, now_us + rules.outcome_us),
+        dispatched=_dispatched(known),
+        opened=_opened(known),
         spent=_spent(known),
         letters=tuple(Letter("", ("", ""), now_us) for _ in range(_number(memory.get(watch.LETTERS, "")))),
         adjusted=adjusted,
@@ -114,6 +116,23 @@ def _under_way(known: list[Discrepancy], until_us: int) -> dict[str, Sent]:
         if one.status == "APPROVED"
         for name in one.correction_ids[-1:]
     }
+
+
+def _dispatched(known: list[Discrepancy]) -> tuple[str, ...]:
+    """Return the ids that have gone out; the last one of those under way may be a second part that still has to."""
+    return tuple(
+        name for one in known if not terminal(one) for name in (one.correction_ids[:-1] if one.status == "APPROVED" else one.correction_ids)
+    )
+
+
+def _opened(known: list[Discrepancy]) -> frozenset[Key]:
+    """Return the keys that have an opening, or that the ledger would take none for, as far as their discrepancies tell."""
+    return frozenset(
+        (one.symbol, one.book)
+        for one in known
+        if (one.status == "CORRECTED" and one.proposed_kind == "OPENING")
+        or any(step.reason.startswith(decided.NOT_OPENING) for step in one.history)
+    )
 
 
 def _spent(known: list[Discrepancy]) -> Spent:
@@ -153,6 +172,17 @@ def step(state: State, record: Record | None, now_us: int, rules: Rules, pace: P
     watch.observe(turn)
     watch.speak(turn)
     return turn.output()
+
+
+def hear(state: State, beat: BridgeHeartbeat, now_us: int, rules: Rules) -> State:
+    """Return the state after a heartbeat that newer ones of its account follow at once, as in a backlog.
+
+    What it says of gaps and starts is known from then on, as after `step`. Nothing follows from it yet: it says nothing of now.
+    """
+    turn = Turn(state, max(now_us, state.now_us), rules, UNPACED)
+    if beat.account == state.account:
+        _heartbeat(turn, beat)
+    return turn.state
 
 
 def _take(turn: Turn, record: Record) -> None:

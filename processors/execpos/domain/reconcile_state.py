@@ -155,6 +155,8 @@ class State(msgspec.Struct, frozen=True, eq=False):
         discrepancies: those that are not over, by id.
         proposals_tried: discrepancy -> corrections sent for it without an operator.
         sent: corrections under way, by id.
+        dispatched: ids of corrections that went out, the newest ones; none goes out twice, unless it was rejected as stale.
+        opened: keys that have an opening, or that the ledger takes none for.
         rejected: discrepancy -> why the ledger rejected one of its corrections, while others of it are under way.
         fills: fills of the last while, by key.
         letters: dead letters.
@@ -194,6 +196,8 @@ class State(msgspec.Struct, frozen=True, eq=False):
     discrepancies: Mapping[str, Discrepancy] = {}
     proposals_tried: Mapping[str, int] = {}
     sent: Mapping[str, Sent] = {}
+    dispatched: tuple[str, ...] = ()
+    opened: frozenset[Key] = frozenset()
     rejected: Mapping[str, str] = {}
     fills: Mapping[Key, tuple[FillEvent, ...]] = {}
     letters: tuple[Letter, ...] = ()

@@ -15,6 +15,9 @@ from execpos.domain.rounds import Round
 from execpos.domain.sides import Key
 from execpos.domain.vocabulary import RoundTrigger
 
+# Ids of corrections that are remembered: far more than a day brings, and an id names the version of the row that it was made for.
+_DISPATCHED_MAX = 10_000
+
 
 class Turn:
     """See the module.
@@ -137,7 +140,8 @@ class Turn:
 
     def dispatch(self, correction: Correction, sent: Sent) -> None:
         """Send one correction."""
-        self.put(sent={**self.state.sent, correction.correction_id: sent})
+        dispatched = (*self.state.dispatched, correction.correction_id)[-_DISPATCHED_MAX:]
+        self.put(sent={**self.state.sent, correction.correction_id: sent}, dispatched=dispatched)
         self._corrections.append(correction)
         current = self.state.current
         if current is not None:

@@ -15,7 +15,7 @@ from execpos.domain.approvals import rejected, requested
 from execpos.domain.control import symbol_scope
 from execpos.domain.discrepancies import corrected, correcting, expired, explained, observed
 from execpos.domain.events import Discrepancy, TradingControl
-from execpos.domain.halts import AUDITORS, RELAPSE, Crossed, Facts, Limits, crossed, halted_by, next_controls
+from execpos.domain.halts import AUDITORS, CONDITIONS, RELAPSE, Crossed, Facts, Limits, crossed, halted_by, next_controls
 from execpos.settings.model import Halt
 from repair_world import NOW, TODAY, WITHIN, at, command, difference, finding, micros, wanted
 
@@ -31,6 +31,7 @@ LIMITS = Limits(
     daily_auto_correct_notional=micros(10_000_000),
     failed_broker_reads=5,
     estimated_ppm=200_000,
+    estimated_positions=5,
     dead_letters=10,
     journal_backlog=10_000,
 )
@@ -61,7 +62,7 @@ _CASES: dict[str, tuple[Facts, Facts, str]] = {
         facts(auto_corrected=micros(10_000_000)), facts(auto_corrected=micros(10_000_000) + 1), STOCK
     ),
     "failed_broker_reads": (facts(failed_reads=5), facts(failed_reads=6), STOCK),
-    "estimated_share": (facts(positions=10, estimated=2), facts(positions=10, estimated=3), STOCK),
+    "estimated_share": (facts(positions=50, estimated=10), facts(positions=50, estimated=11), STOCK),
     "dead_letters": (facts(dead_letters=10), facts(dead_letters=11), STOCK),
     "journal_backlog": (facts(journal_backlog=10_000), facts(journal_backlog=10_001), STOCK),
     "journal_error": (facts(), facts(journal_error="No space left on device"), STOCK),
@@ -91,9 +92,9 @@ def test_at_the_limit_trading_goes_on_and_above_it_its_scope_is_halted(limit: st
 
 
 def test_every_limit_of_the_configuration_has_its_case_here_or_is_the_auditors() -> None:
-    assert {*Halt.model_fields} | {"journal_error", "resolve_within_s"} == _CASES.keys() | AUDITORS
+    assert {*Halt.model_fields} | {"journal_error", "resolve_within_s"} == _CASES.keys() | AUDITORS | CONDITIONS
     assert RELAPSE.keys() == _CASES.keys()
-    assert not AUDITORS & _CASES.keys()
+    assert not (AUDITORS | CONDITIONS) & _CASES.keys()
 
 
 def test_every_number_of_limits_comes_from_the_configuration() -> None:
@@ -107,7 +108,18 @@ def test_every_number_of_limits_comes_from_the_configuration() -> None:
     assert micros(halt.daily_auto_correct_notional_twd_per_account) == LIMITS.daily_auto_correct_notional
     assert (halt.failed_broker_reads, halt.dead_letters) == (LIMITS.failed_broker_reads, LIMITS.dead_letters)
     assert (round(halt.estimated_share * 1_000_000), halt.journal_backlog) == (LIMITS.estimated_ppm, LIMITS.journal_backlog)
+    assert halt.estimated_positions == LIMITS.estimated_positions
     assert len(Limits.__struct_fields__) == len(Halt.model_fields) - len(AUDITORS)
+
+
+@pytest.mark.parametrize("positions", [1, 2, 4, 5])
+def test_the_share_of_estimates_counts_only_from_so_many_positions_on(positions: int) -> None:
+    found = crossed(facts(positions=positions, estimated=positions), LIMITS)
+
+    assert [one.limit for one in found] == (["estimated_share"] if positions >= LIMITS.estimated_positions else [])
+    # From there on the share decides.
+    assert crossed(facts(positions=25, estimated=5), LIMITS) == ()
+    assert [one.limit for one in crossed(facts(positions=24, estimated=5), LIMITS)] == ["estimated_share"]
 
 
 def test_a_security_type_without_a_limit_may_not_differ_at_all() -> None:
@@ -473,12 +485,12 @@ def test_no_sequence_ends_a_halt_without_the_operator_or_forgets_one(steps: list
 
 
 def test_a_crossing_says_what_an_operator_needs() -> None:
-    found = crossed(facts(differences=(LARGE,), failed_reads=6, estimated=1, positions=3, heartbeat_age_us=12_340_000), LIMITS)
+    found = crossed(facts(differences=(LARGE,), failed_reads=6, estimated=5, positions=15, heartbeat_age_us=12_340_000), LIMITS)
 
     assert [one.detail for one in found] == [
         "the bridge is silent for 12.3 s (halt.heartbeat_gap_s 10.0 s)",
         "6 reads in a row failed (halt.failed_broker_reads 5)",
-        "1 of 3 positions are ESTIMATED (halt.estimated_share 0.2)",
+        "5 of 15 positions are ESTIMATED (halt.estimated_share 0.2)",
         f"2890 (cash) differs from the broker by 20000; 10000 are allowed (halt.unexplained_quantity, STK); discrepancy {LARGE_ID}",
     ]
     assert found[-1] == Crossed("unexplained_quantity", "unexplained_quantity:cash", SYMBOL, 20_000, 10_000, found[-1].detail)

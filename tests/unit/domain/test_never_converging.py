@@ -7,7 +7,7 @@ import pytest
 
 from execpos.domain import reconcile
 from execpos.domain.book import Source
-from execpos.domain.events import BrokerPositionRow, Correction
+from execpos.domain.events import BrokerPositionRow, Command, Correction
 from execpos.domain.outcome import Outcome
 from reconcile_world import STOCK, World
 
@@ -113,6 +113,33 @@ def test_a_correction_that_the_ledger_always_rejects_is_not_sent_for_ever() -> N
     assert of.net() == 1000
     (found,) = of.discrepancies.values()
     assert found.status == "EXPIRED"
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_correction_that_the_ledger_rejected_for_good_or_never_answered_is_sent_once(*, answered: bool) -> None:
+    of = world()
+    of.lost(100)
+    of.gaps += 1
+    send = of.harness.pipeline.apply_correction
+
+    def never(correction: Correction, source: Source) -> Outcome | None:
+        """Answer as a ledger does that cannot do it, or that is not there."""
+        return send(msgspec.structs.replace(correction, kind="NONSENSE"), source) if answered else None
+
+    of.harness.pipeline.apply_correction = never  # type: ignore[assignment,method-assign]  # it takes what the world gives it
+
+    of.run(LIVED_S)
+
+    assert [outcome.reason for outcome in of.outcomes] == ["bad_correction"] * answered
+    assert len(of.corrections) == 1
+    (found,) = of.discrepancies.values()
+    assert found.status == "EXPIRED"
+
+    # Nor does an operator send it again; the record says why.
+    of._tell(Command("c-1", STOCK, "APPROVE", "", found.discrepancy_id, (), "", "because", "alice", {}, 0, of.now_us))
+    of.run(30)
+    assert len(of.corrections) == 1
+    assert "had this very correction already" in of.discrepancies[found.discrepancy_id].history[-1].reason
 
 
 def test_answers_that_never_come_end_every_round_and_are_not_asked_for_faster() -> None:

@@ -174,6 +174,7 @@ def test_a_first_start_in_the_middle_of_the_day_books_what_was_held_before_as_an
     before = of.trade(650, 90.0)
     of.enlist(before)
     of.done(325)
+    of.now_us += 61 * SECOND_US
     of.start()
 
     of.run(30)
@@ -184,6 +185,104 @@ def test_a_first_start_in_the_middle_of_the_day_books_what_was_held_before_as_an
     # The broker's average is rounded.
     assert abs(price - 90 * SECOND_US) < 10
     assert of.rounds[-1].verdict == "EQUAL"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_opening_waits_for_a_look_a_minute_after_the_newest_fill_for_operators_too(*, enabled: bool) -> None:
+    of = world(trades=0, start=False, auto_correct=msgspec.structs.replace(World().rules.auto_correct, enabled=enabled))
+    of.enlist(of.trade(1000, 90.0))
+    of.trade(500)
+    of.call(of.trades[-1])
+    of.start()
+    of.run(30)
+    # The list has the fill now, and no look has seen it.
+    of.enlist(of.trades[-1])
+
+    (found,) = of.discrepancies.values()
+    assert (found.proposed_kind, found.proposed_quantity) == ("OPENING", 500)
+    assert found.cause == ("BROKER_LAG" if enabled else "OPENING")
+    assert found.evidence["lacks"].startswith("a later look: a fill is less than 60 s old")
+    of._tell(command("APPROVE", discrepancy_id=found.discrepancy_id))
+    assert "not followed: name the correction: a later look" in of.discrepancies[found.discrepancy_id].history[-1].reason
+    of.run(150)
+
+    if not enabled:
+        assert of.corrections == []
+        of._tell(command("APPROVE", command_id="c-2", discrepancy_id=found.discrepancy_id))
+        of.run(30)
+    assert [(one.kind, one.quantity) for one in of.corrections] == [("OPENING", 1000)]
+    assert of.net() == 1500
+    assert of.rounds[-1].verdict == "EQUAL"
+
+
+def with_a_past(**changes: Any) -> World:
+    """Start for the first time on an account that has an opening already, and lacks another 300."""
+    of = world(trades=0, start=False, **changes)
+    of.enlist(of.trade(1300, 90.0))
+    of.done(500)
+    opening = {"correction_id": "before", "account": STOCK, "kind": "OPENING", "symbol": "2330", "book": "cash"}
+    made = msgspec.structs.replace(BLANK, **opening, quantity=1000, price=90_000_000, expected_net_version=-1, ts=of.now_us)
+    of.harness.pipeline.apply_correction(made, of._source(2))
+    of.harness.commit()
+    assert of.net() == 1500
+    of.now_us += 61 * SECOND_US
+    of.start()
+    return of
+
+
+def test_after_an_opening_that_the_ledger_does_not_take_an_adjustment_is_made_within_the_limits() -> None:
+    of = with_a_past()
+
+    of.run(90)
+
+    assert [(one.kind, one.quantity) for one in of.corrections] == [("OPENING", 300), ("ADJUST", 300)]
+    assert [one.reason for one in of.outcomes] == ["", "not_opening", ""]
+    assert of.net() == of.truth() == 1800
+    assert of.rounds[-1].verdict == "EQUAL"
+
+
+def test_beyond_the_limits_the_operator_approves_the_opening_and_then_the_adjustment() -> None:
+    of = with_a_past(auto_correct=msgspec.structs.replace(World().rules.auto_correct, enabled=False))
+    of.run(30)
+    (found,) = of.discrepancies.values()
+    assert found.proposed_kind == "OPENING"
+
+    of._tell(command("APPROVE", discrepancy_id=found.discrepancy_id))
+    of.run(30)
+    (found,) = of.discrepancies.values()
+    assert (found.status, found.proposed_kind, found.approvals) == ("OPEN", "ADJUST", ())
+    assert len(of.corrections) == 1
+
+    # A restart knows it from the record.
+    of.start(discrepancies=list(of.discrepancies.values()), controls=list(of.controls.values()))
+    of.run(90)
+    assert of.discrepancies[found.discrepancy_id].proposed_kind == "ADJUST"
+    of._tell(command("APPROVE", command_id="c-2", discrepancy_id=found.discrepancy_id))
+    of.run(30)
+
+    assert [one.kind for one in of.corrections] == ["OPENING", "ADJUST"]
+    assert of.net() == of.truth()
+    assert of.discrepancies[found.discrepancy_id].status == "CORRECTED"
+
+
+def test_openings_of_a_whole_account_that_are_approved_at_once_end_in_one_equal_round() -> None:
+    of = world(trades=0, start=False, auto_correct=msgspec.structs.replace(World().rules.auto_correct, enabled=False))
+    for number in range(40):
+        of.enlist(of.trade(1000, symbol=f"{2300 + number}"))
+    of.start()
+    of.run(30)
+    waiting = list(of.discrepancies.values())
+    assert {(one.cause, one.proposed_kind) for one in waiting} == {("OPENING", "OPENING")}
+
+    for number, one in enumerate(waiting):
+        of._tell(command("APPROVE", command_id=f"c-{number}", discrepancy_id=one.discrepancy_id))
+    of.run(30)
+
+    assert {one.status for one in of.discrepancies.values()} == {"CORRECTED"}
+    assert all(of.net(one.symbol) == 1000 for one in waiting)
+    answering = [one for one in of.rounds if one.command_ids]
+    assert [(one.verdict, len(one.command_ids)) for one in answering] == [("EQUAL", len(waiting))]
+    assert of.controls[STOCK].reason.startswith("40 of 40 positions are ESTIMATED")
 
 
 def test_a_command_is_answered_once_by_the_round_that_ends_it() -> None:

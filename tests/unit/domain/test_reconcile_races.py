@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement, product
 
-import msgspec
 import pytest
 
 from execpos.domain import reconcile
 from execpos.domain.comparison import Comparison
 from execpos.domain.lag import RecentFill, is_lag
-from reconcile_world import RULES as ANY_RULES
 from reconcile_world import STOCK, Trade, World
 
 # Before the actions 0 to 7 of a look (marker, read, marker, answer, twice) and after it. Before an answer is as good as after it.
@@ -179,10 +177,6 @@ ROUNDS = (*range(26), LATE)
 COARSE = (1, 5, 9, 17, 21, LATE)
 
 
-# An account of one position is estimated as a whole by its first correction; that limit has tests of its own.
-RULES = msgspec.structs.replace(ANY_RULES, halt=msgspec.structs.replace(ANY_RULES.halt, estimated_ppm=1_000_000))
-
-
 class Watched(World):
     """A world that holds every correction against the truth of its reads: what was so at some moment between their begin and their end."""
 
@@ -203,7 +197,7 @@ class Watched(World):
 
 def raced(held: int, fills: Sequence[int], moments: Moments, *, recorded: bool) -> Race:
     """Let a clean account race through the rounds that a gap causes, then let it rest, and return what came of it."""
-    world = Watched(STOCK, mind=reconcile, rules=RULES)
+    world = Watched(STOCK, mind=reconcile)
     race = Race(held, fills, moments, world)
     world.hook = _ignore
     world.start()
@@ -262,3 +256,61 @@ def test_two_fills_around_every_read_end_in_an_equal_book(shape: str) -> None:
 
     assert ends["alone"] > 0
     assert ends["marked"] == 0 or shape == "flip and back"
+
+
+# --- first starts -------------------------------------------------------------------------------------------------------------------------
+
+# Before the first look, between its reads and those of the second, and long after both.
+FIRST = (1, 9, 17, LATE)
+
+
+def first_start(held: int, fills: Sequence[int], moments: Moments, *, recorded: bool) -> World:
+    """Start for the first time on an account that holds what nobody has heard of, while fills happen, and let it rest."""
+    world = Watched(STOCK, mind=reconcile)
+    world.enlist(world.trade(held))
+    race = Race(0, fills, moments, world)
+    race.begin(recorded=recorded)
+    world.start()
+    # A list that is late is so for longer than the second look waits.
+    world.run(30)
+    race.rest()
+    world.run(150)
+    return world
+
+
+def opened(world: World) -> str:
+    """Return how it ended; what is not equal in the end stands open, for the operator or until it is no lag any more."""
+    ids = [correction.correction_id for correction in world.corrections]
+    assert len(ids) == len(set(ids))
+    assert "REJECTED" not in {outcome.outcome for outcome in world.outcomes}
+    left = [one for one in world.discrepancies.values() if one.status not in {"EXPLAINED", "CORRECTED"}]
+    assert bool(left) is (world.net() != world.truth())
+    return "open" if left else "opened"
+
+
+@pytest.mark.parametrize(
+    ("held", "fills", "recorded", "certain"),
+    [
+        (1000, (500,), True, True),
+        (1000, (500,), False, True),
+        (-1000, (-500,), False, True),
+        # A list without a row, or a book on the other side of zero, may be lag as well; a fill that came last cannot always be told.
+        (1000, (-1000,), False, False),
+        (1000, (-3000,), False, False),
+    ],
+)
+def test_a_first_start_in_the_middle_of_fills_never_opens_what_is_not_held(
+    *, held: int, fills: Sequence[int], recorded: bool, certain: bool
+) -> None:
+    ends = Counter(opened(first_start(held, fills, moments, recorded=recorded)) for moments in one_fill(FIRST))
+
+    assert ends["opened"] > 0
+    assert not (certain and ends["open"])
+
+
+def test_a_first_start_waits_with_an_opening_until_its_newest_fill_is_a_minute_old() -> None:
+    world = first_start(1000, (500,), ((LATE, 1),), recorded=False)
+
+    (correction,) = world.corrections
+    assert (correction.kind, correction.quantity) == ("OPENING", 1000)
+    assert correction.read_began_ts - world.harness.committed.fills[0].ingest_ts > 60_000_000
