@@ -1,6 +1,6 @@
 """Records of the topics for commands that look, ask and halt: read whole or followed, and written, with the registry or without."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -114,14 +114,19 @@ class Records:
         return made
 
     def write(self, name: str, key: str, record: msgspec.Struct) -> None:
-        """Write one record and wait until Kafka has it. Its schema's id comes from the topic if it was read, else from the registry.
+        """Write one record as `write_all` does."""
+        self.write_all(name, [(key, record)])
+
+    def write_all(self, name: str, records: Sequence[tuple[str, msgspec.Struct]]) -> None:
+        """Write records of one type by their keys, in order, and wait until Kafka has them all.
+
+        The id of their schema comes from the topic if it was read, else from the registry.
 
         Raises:
-            DependencyError: Kafka does not say in time that it has it (it may all the same), or nobody knows the id.
+            DependencyError: Kafka does not say in time that it has them (it may have some), or nobody knows the id.
         """
         if self._schemas is None and name not in self._written_as:
             self.learn()
-        schema_id = self._schemas.ids[type(record)] if self._schemas is not None else self._written_as[name]
         failed: list[str] = []
 
         def delivered(error: "KafkaError | None", message: "Message") -> None:
@@ -130,11 +135,14 @@ class Records:
                 failed.append(error.name())
 
         with closing(self.cluster.idempotent_producer("command")) as producer:
-            producer.produce(self.topic(name), -1, key.encode(), Encoder(type(record), schema_id)(record), delivered)
+            for key, record in records:
+                schema_id = self._schemas.ids[type(record)] if self._schemas is not None else self._written_as[name]
+                producer.produce(self.topic(name), -1, key.encode(), Encoder(type(record), schema_id)(record), delivered)
             left = producer.flush(_WRITE_S)
         if left or failed:
             raise DependencyError(
-                f"Kafka did not take the record for {self.topic(name)}: {failed[0] if failed else 'no answer'}",
+                f"Kafka did not take {left + len(failed)} of {len(records)} records for {self.topic(name)}: "
+                + (failed[0] if failed else "no answer"),
                 hint="check that the broker is up and has the topic; what was written may still arrive",
             )
 

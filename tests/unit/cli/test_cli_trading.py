@@ -600,6 +600,96 @@ def test_reject_without_an_answer_is_to_be_tried_again_and_with_a_refusal_fails(
     assert answer("discrepancies", "reject", ID, *WHY, "--yes", error=CheckFailed)["detail"].endswith("too late")
 
 
+def first_start(world: World, symbols: int = 5) -> list[str]:
+    """Let an account wait for the approval of openings, and for other things too; return the ids of the openings."""
+    ids = [f"{number:016x}" for number in range(1, symbols + 1)]
+    for number, name in enumerate(ids):
+        world.difference(discrepancy_id=name, symbol=f"{2300 + number}", cause="OPENING", proposed_kind="OPENING")
+    world.difference()
+    world.difference(discrepancy_id="a" * 16, cause="OPENING", status="APPROVED")
+    world.difference(discrepancy_id="b" * 16, cause="OPENING", status="REJECTED")
+    world.difference(discrepancy_id="c" * 16, cause="OPENING", account=OTHER)
+    world.difference(discrepancy_id="d" * 16, cause="OPENING", evidence={"request": "cmd-1"})
+    return ids
+
+
+OPENINGS = ("--account", "1234567", "--cause", "OPENING")
+
+
+def test_all_openings_of_an_account_are_shown_with_their_total_and_approved_by_one_word(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = first_start(world)
+    dry = answer("discrepancies", "approve", *OPENINGS, *WHY)
+    assert list(dry) == ["decisions", "totals"]
+    assert [(one["discrepancy_id"], one["written"], one["problem"]) for one in dry["decisions"]] == [(name, False, "") for name in ids]
+    assert dry["totals"] == {"OPENING": {"count": 5, "notional": "3075000"}}
+    text = invoke("discrepancies", "approve", *OPENINGS, *WHY).stdout
+    assert "Total: 5 by OPENING, worth 3075000" in text
+    assert "Nothing was written" in text
+    assert world.read("commands") == []
+    done: set[str] = set()
+
+    def part() -> None:
+        for command in world.read("commands"):
+            if command.command_id in done:
+                continue
+            done.add(command.command_id)
+            (one,) = [one for one in world.read("discrepancies") if one.discrepancy_id == command.discrepancy_id]
+            at = At("r-2", command.ts + 1)
+            said = approved(one, command, at, four_eyes=False, resolve_within_us=1).discrepancy
+            said = corrected(correcting(said, [blank(Correction, correction_id="c-1", kind="OPENING")], at), at, "applied")
+            world.put("discrepancies", one.discrepancy_id, said)
+            # One after the other: all of them are waited for.
+            return
+
+    on_wait(monkeypatch, discrepancies, part)
+    shown = answer("discrepancies", "approve", *OPENINGS, *WHY, "--yes")
+
+    assert [(one["discrepancy_id"], one["status"]) for one in shown["decisions"]] == [(name, "CORRECTED") for name in ids]
+    commands = world.read("commands")
+    assert sorted(one.discrepancy_id for one in commands) == ids
+    assert len({one.command_id for one in commands}) == len(ids)
+
+
+def test_of_several_ids_those_that_cannot_be_approved_are_left_out_and_named(world: World) -> None:
+    first, second, *_ = first_start(world)
+    words = ("discrepancies", "approve", first, second, second, "a" * 16, *WHY, "--wait", "0", "--yes")
+
+    shown = answer(*words, error=CheckFailed)
+
+    assert [one["written"] for one in shown["decisions"]] == [True, True, False]
+    assert "under way" in shown["decisions"][2]["problem"]
+    assert sorted(one.discrepancy_id for one in world.read("commands")) == [first, second]
+    assert f"Left out: {'a' * 16}" in invoke(*words).stdout
+
+
+def test_a_kind_is_rejected_as_a_whole_and_silence_is_to_be_tried_again(world: World) -> None:
+    first_start(world, 2)
+    shown = answer("discrepancies", "reject", "--account", ACCOUNT, "--kind", "QUANTITY", *WHY, *SOON, "--yes", error=Retry)
+    assert len(shown["decisions"]) == 3
+    assert {one.kind for one in world.read("commands")} == {"REJECT"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        (ID, *OPENINGS),
+        ("--account", ACCOUNT),
+        ("--cause", "OPENING"),
+        (ID, "--kind", "QUANTITY"),
+        (ID, "1" * 16, "--price", "1"),
+        ("--account", ACCOUNT, "--kind", "PROFIT"),
+    ],
+)
+def test_words_that_do_not_say_which_differences_are_meant_are_refused(world: World, words: tuple[str, ...]) -> None:
+    world.difference()
+    world.difference(discrepancy_id="1" * 16)
+    assert isinstance(invoke("discrepancies", "approve", *words, *WHY, "--yes").exception, UsageError)
+    assert world.read("commands") == []
+
+
 # --- corrections of an operator ----------------------------------------------------------------------------------------------------------
 
 
