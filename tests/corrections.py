@@ -119,9 +119,23 @@ def placed_logs(draw: st.DrawFn) -> list[Record]:
     return draw(st.permutations(made + booked + others))
 
 
+@st.composite
+def shared_logs(draw: st.DrawFn) -> list[Record]:
+    """A log with amounts that all strategies of a key share, after everything else."""
+    known = draw(plans(0))
+    others = draw(fills(known, 8)) + draw(claims(known, 4))
+    keys = list(dict.fromkeys((account_of(plan), plan.symbol, _BOOKS[plan.order_cond]) for plan in known))
+    shared = [
+        correction(f"c{number}", "COST_BASIS", symbol, book, account=account, strategy_id="*", amount=draw(st.integers(-(10**7), 10**7)))
+        for number, (account, symbol, book) in enumerate(keys)
+    ]
+    return draw(st.permutations(others)) + shared
+
+
 # --- what must hold -----------------------------------------------------------------------------------------------------------------------
 
 ANY: dict[str, Any] = {"log": corrected_logs(), "methods": ANY_METHODS}
+SHARED: dict[str, Any] = {"log": shared_logs(), "methods": ANY_METHODS}
 ORDER: dict[str, Any] = {"log": placed_logs(), "methods": ANY_METHODS, "seed": st.integers(0, 2**32)}
 CRASH: dict[str, Any] = {"log": corrected_logs(sessions=8), "methods": ANY_METHODS, "data": st.data()}
 ROLLBACK: dict[str, Any] = {"log": corrected_logs(sessions=8), "data": st.data()}

@@ -83,6 +83,8 @@ class Deals(Synthetic, Closing):
         voided = account.fills.get(fill_id) if seen == "voided" else None
         fee = tax = 0
         was_overfilled = order.overfilled
+        # A voided one has its place from before it came, and a restart takes an order that no report named from the first of its fills.
+        whose = order if voided else owner
         if not voided:
             total_fee, total_tax = rules.fees.estimate(
                 product, book, deal.order_lot, deal.side, order.cum_amount + abs(amount), order.cum_filled + quantity, trading_date
@@ -103,8 +105,8 @@ class Deals(Synthetic, Closing):
             voided.fill_seq if voided else account.next_seq,
             account.key,
             order.order_key,
-            owner.strategy_id,
-            owner.intent_id,
+            whose.strategy_id,
+            whose.intent_id,
             deal.symbol,
             deal.market,
             product.security_type,

@@ -458,6 +458,17 @@ def test_after_a_corporate_action_no_earlier_fill_moves_or_is_voided_and_later_o
     assert (amounts(harness), amounts(harness, "beta")) == ((6, 30.0, 0.0), (0, 0.0, 0.0))
 
 
+@pytest.mark.parametrize("owner", ["", "beta"])
+def test_a_voided_fill_that_comes_late_stays_with_its_settled_order_live_and_restored(owner: str) -> None:
+    first, whose = ([intent(ODD, owner)], owner) if owner else ([], "UNASSIGNED")
+    split = correction("c1", "CORPORATE_ACTION", numerator=2, denominator=1)
+    harness = run(("void", fill_id(ODD, 1)), *first, buy(2, 3, 10.0), split, intent(ODD, "alpha"), buy(1, 1, 10.0))
+
+    assert [(fill.voided, fill.strategy_id) for fill in harness.committed.fills[-2:]] == [(False, whose), (True, whose)]
+    assert [order.strategy_id for order in harness.pipeline.account(STOCK).orders.values()] == [whose]
+    assert_same(harness.restored().dump(), harness.dump())
+
+
 # --- FEES ---------------------------------------------------------------------------------------------------------------------------------
 
 
