@@ -78,6 +78,9 @@ def make_topics(options: Options) -> None:
     ]
     for made in admin.create_topics(wanted).values():
         made.result(30)
+    # The controller has made them; the broker that is asked next hears of it a moment later.
+    names = {topic.topic for topic in wanted}
+    assert until(lambda: names <= admin.list_topics(timeout=30).topics.keys())
 
 
 def register(options: Options, table: Table) -> int:
