@@ -134,7 +134,10 @@ def _prepare(turn: Turn, *, waited: bool = False, early: bool = False) -> None:
     if bridge.last.open_gaps and not waited:
         _stage(turn, "COVER", turn.now_us + turn.rules.cover_us)
         return
-    ready_us = 0 if early else max((_ready_us(turn, one) for one in turn.state.suspects.values() if judging.follows(turn, one)), default=0)
+    again = [] if early else [one for one in turn.state.suspects.values() if judging.follows(turn, one)]
+    if current.command_ids and not watch.recovering(turn.state):
+        again += judging.averages(turn).values()
+    ready_us = max((_ready_us(turn, one) for one in again), default=0)
     if ready_us > turn.now_us:
         _stage(turn, "SETTLE", ready_us)
         return
@@ -296,9 +299,17 @@ def _finish(turn: Turn) -> None:
         _end(turn, "SETTLING", "what differs is looked at again")
         return
     turn.put(clean_us=current.read_us)
+    averages = ", ".join(f"{symbol} {book}" for symbol, book in sorted(judging.averages(turn)))
+    # Who asked wants to know, and waits; once, so that a command is answered however the position moves.
+    if averages and current.command_ids and "SETTLE" not in current.triggers:
+        turn.want("SETTLE")
+        _end(turn, "SETTLING", f"averages are looked at again: {averages}")
+        return
     kinds = {one.kind for one in turn.open()}
     verdict: RoundVerdict = "EQUAL" if not kinds else "MOVING" if kinds == {"MOVING"} else "DIFFERENT"
-    _end(turn, verdict, f"open: {', '.join(sorted(kinds))}" if kinds else "")
+    differing = f"open: {', '.join(sorted(kinds))}" if kinds else ""
+    once = f"averages to be looked at again: {averages}" if averages else ""
+    _end(turn, verdict, "; ".join(filter(None, (differing, once))))
 
 
 def _unusable(turn: Turn, why: str, *, failed: int, refused: bool = False) -> None:

@@ -3,6 +3,9 @@
 A difference counts when two looks show the same one, at least `settle_us` apart and with the broker's records read in between. Then it
 becomes a discrepancy, and only then may a correction go out. Whatever never comes to rest ends as a discrepancy too, after a bounded number
 of looks.
+
+An average that differs beside an equal quantity needs two looks too, but is reported only: its second look is the next round's, and nothing
+waits for it but a command.
 """
 
 from collections.abc import Sequence
@@ -32,6 +35,9 @@ _TRIES_MAX = 5
 # by seconds; a minute is a look of the usual schedule more.
 _REST_US = 60_000_000
 
+# What a suspect differs in whose quantities are equal.
+_AVERAGE = "COST"
+
 
 def judge(turn: Turn, comparison: Comparison) -> None:
     """Take in a usable comparison: discrepancies and corrections follow, and what has to be looked at again is noted in the state."""
@@ -45,6 +51,8 @@ def judge(turn: Turn, comparison: Comparison) -> None:
             _equal(turn, finding.key)
         elif finding.verdict == "MOVED":
             _moved(turn, finding, comparison)
+        elif finding.verdict == _AVERAGE:
+            _average(turn, finding, comparison)
         else:
             _differs(turn, finding, comparison)
     # What neither side holds is equal.
@@ -75,7 +83,12 @@ def again(turn: Turn) -> bool:
 
 def follows(turn: Turn, suspect: Suspect) -> bool:
     """Tell whether a key is looked at again soon, and not only with the next scheduled round."""
-    return suspect.looks <= turn.rules.rounds or 0 < suspect.witness < turn.rules.witness_rounds
+    return suspect.what != _AVERAGE and (suspect.looks <= turn.rules.rounds or 0 < suspect.witness < turn.rules.witness_rounds)
+
+
+def averages(turn: Turn) -> dict[Key, Suspect]:
+    """Return the keys of equal quantity whose averages differed in one look only."""
+    return {key: one for key, one in turn.state.suspects.items() if one.what == _AVERAGE and one.looks <= turn.rules.rounds}
 
 
 def unreadable(turn: Turn, why: str) -> None:
@@ -105,13 +118,24 @@ def _moved(turn: Turn, finding: Finding, comparison: Comparison) -> None:
         _observe(turn, known[0] if known else None, "MOVING", finding, "MOVING", evidence)
 
 
+def _average(turn: Turn, finding: Finding, comparison: Comparison) -> None:
+    for one in turn.of_key(finding.key, *(POSITION_KINDS - {"COST"})):
+        turn.keep(discrepancies.explained(one, turn.at(), "the quantities are equal"))
+    suspect = turn.state.suspects.get(finding.key, Suspect())
+    known = any(discrepancies.same(one, finding) for one in turn.of_key(finding.key, "COST"))
+    if known or (suspect.what == _AVERAGE and comparison.read_began_ts - suspect.since_ts >= turn.rules.settle_us):
+        _confirmed(turn, "COST", finding, comparison)
+    elif suspect.what != _AVERAGE:
+        _suspect(turn, finding.key, Suspect(_AVERAGE, comparison.read_ended_ts, turn.now_us))
+
+
 def _differs(turn: Turn, finding: Finding, comparison: Comparison) -> None:
     kind = discrepancies.kind_of(finding)
     if kind is None:
         return
     key, rules = finding.key, turn.rules
     suspect = turn.state.suspects.get(key, Suspect())
-    what = finding.verdict if kind == "COST" else f"{finding.verdict} {finding.difference}"
+    what = f"{finding.verdict} {finding.difference}"
     known = next((one for one in turn.of_key(key, kind) if discrepancies.same(one, finding)), None)
     settled = suspect.what == what and comparison.read_began_ts - suspect.since_ts >= rules.settle_us
     if known is not None or settled:

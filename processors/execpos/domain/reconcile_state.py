@@ -149,6 +149,7 @@ class State(msgspec.Struct, frozen=True, eq=False):
         clean_us: when the newest round began to read that left nothing to look at again.
         unsettled_us: when something last was so that a round had to follow it.
         recovering_us: since when the account is recovering; 0 while it is not.
+        resumed_us: when this process last came back from a pause of its own; 0 before the first.
         reconciled: an earlier process has compared the account to the end.
         suspects: keys that are looked at again.
         orders_seen: keys whose orders differed in the last look -> how, and when that was.
@@ -190,6 +191,7 @@ class State(msgspec.Struct, frozen=True, eq=False):
     clean_us: int = 0
     unsettled_us: int = 0
     recovering_us: int = 0
+    resumed_us: int = 0
     reconciled: bool = False
     suspects: Mapping[Key, Suspect] = {}
     orders_seen: Mapping[Key, tuple[str, int]] = {}

@@ -104,6 +104,7 @@ def resume(turn: Turn) -> None:
     pause_us = turn.now_us - state.now_us
     if pause_us < _PAUSE_US:
         return
+    turn.put(resumed_us=turn.now_us)
     if state.bridge is not None:
         turn.put(bridge=msgspec.structs.replace(state.bridge, heard_us=min(turn.now_us, state.bridge.heard_us + pause_us)))
     if state.ledger is not None:
@@ -147,6 +148,8 @@ def facts(turn: Turn) -> Facts:
     bridge, ledger, book = state.bridge, state.ledger, state.book
     heard = trusted and bridge is not None and bridge.last.kind != "CLOSED"
     today = state.comparison.trading_date if state.comparison else 0
+    # What others said during a pause of our own is read after it, the oldest first: it tells of no silence longer than we listen again.
+    attended_us = now_us - max(state.began_us, state.resumed_us)
     return Facts(
         account=state.account,
         now_us=now_us,
@@ -154,9 +157,9 @@ def facts(turn: Turn) -> Facts:
         why=(found[0] if found else closed(turn) or "a round is to come") if again else "",
         by=turn.rules.instance,
         recovering_us=now_us - state.recovering_us if again and state.recovering_us else 0,
-        heartbeat_age_us=max(0, now_us - bridge.heard_us) if bridge and heard else 0,
-        ledger_lag_us=triggers.lag_us(bridge, ledger) if trusted else 0,
-        progress_age_us=max(0, now_us - ledger.heard_us) if ledger and trusted else 0,
+        heartbeat_age_us=min(max(0, now_us - bridge.heard_us), attended_us) if bridge and heard else 0,
+        ledger_lag_us=min(triggers.lag_us(bridge, ledger), attended_us) if trusted else 0,
+        progress_age_us=min(max(0, now_us - ledger.heard_us), attended_us) if ledger and trusted else 0,
         differences=tuple(state.discrepancies.values()),
         auto_corrected=state.spent.notional if state.spent.trading_date == today else 0,
         failed_reads=state.failed_reads,

@@ -13,7 +13,7 @@ from execpos.domain.beside import charges_found, compare_orders, compare_profit
 from execpos.domain.comparison import BrokerRead, Comparison, Finding, compare
 from execpos.domain.events import BrokerOrderRow, BrokerPositionRow, BrokerProfitRow, OpenOrder
 from execpos.domain.expiry import expiry_day
-from execpos.domain.lag import RecentFill, is_lag
+from execpos.domain.lag import RecentFill, is_lag, is_young
 from execpos.domain.sides import NO_ROW, Book, Key, NetRow
 from execpos.domain.units import Line, Units, by_result
 from execpos.domain.witness import Evidence, Known, known_orders, witnessed
@@ -389,6 +389,15 @@ def test_a_list_books_in_the_order_of_the_exchange() -> None:
 def test_no_fill_explains_no_difference() -> None:
     assert not is_lag(difference(-300), [])
     assert not is_lag(only(compared({TSMC: net(1000)}, [row("2330", 1000)])), fills(100, -100))
+
+
+@pytest.mark.parametrize(("exchange_ts", "ingest_ts", "young"), [(40, 40, False), (41, 40, True), (40, 41, True), (200, 0, True)])
+def test_a_fill_is_young_that_happened_or_was_told_less_than_the_span_before_a_read(
+    exchange_ts: int, ingest_ts: int, *, young: bool
+) -> None:
+    old = RecentFill(100, 1, 1)
+    assert is_young([old, RecentFill(100, exchange_ts, ingest_ts), old], 100, 60) is young
+    assert not is_young([old], 100, 60)
 
 
 # --- second witness -----------------------------------------------------------------------------------------------------------------------

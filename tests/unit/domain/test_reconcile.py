@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from execpos.domain import decided, reconcile
 from execpos.domain.correction_rules import BLANK
-from execpos.domain.events import BrokerProfitRow, Command, DeadLetter, PositionSnapshot, TradingControl
+from execpos.domain.events import (
+    BridgeHeartbeat,
+    BrokerPositionRow,
+    BrokerProfitRow,
+    Command,
+    DeadLetter,
+    PositionSnapshot,
+    Progress,
+    TradingControl,
+)
 from execpos.domain.pace import Pace, calls_of
 from execpos.domain.sides import book_of
 from reconcile_world import MORNING_US, STOCK, World
@@ -124,6 +133,104 @@ def test_a_lost_fill_that_nothing_explains_is_an_open_discrepancy_and_no_correct
     assert of.rounds[-1].discrepancies == (found.discrepancy_id,)
     # Below the limits it does not stop trading.
     assert of.controls[STOCK].state == "ACTIVE"
+
+
+def dearer(rows: list[BrokerPositionRow]) -> list[BrokerPositionRow]:
+    """Return the broker's list with averages of 5 more."""
+    return [msgspec.structs.replace(one, price=one.price + 5 * SECOND_US) for one in rows]
+
+
+def test_an_average_that_differs_holds_no_recovery_up_and_is_reported_by_the_next_round_that_sees_it() -> None:
+    of = world(start=False)
+    of.lie = dearer
+    of.start()
+
+    of.run(3)
+
+    assert of.controls[STOCK].state == "ACTIVE"
+    (first,) = of.rounds
+    assert (first.verdict, first.detail, first.state) == ("EQUAL", "averages to be looked at again: 2330 cash", "ACTIVE")
+    assert (first.keys_compared, first.equal, first.discrepancies) == (1, 0, ())
+
+    of.run(70)
+
+    (found,) = of.discrepancies.values()
+    assert (found.kind, found.status, found.correction_ids) == ("COST", "OPEN", ())
+    assert [(one.verdict, one.triggers, one.detail) for one in of.rounds[1:]] == [("DIFFERENT", ("SCHEDULE",), "open: COST")]
+    # That of the start.
+    assert [one.what for one in of.asked].count(("CATCHUP",)) == 1
+
+
+def test_an_average_that_differs_in_one_look_only_is_no_discrepancy() -> None:
+    of = world(start=False)
+    of.lie = dearer
+    of.start()
+    of.run(3)
+    of.lie = list
+
+    of.run(130)
+
+    assert of.discrepancies == {}
+    assert {(one.verdict, one.detail) for one in of.rounds[1:]} == {("EQUAL", "")}
+
+
+def test_a_command_waits_for_the_second_look_at_an_average_and_a_recovery_does_not() -> None:
+    of = world(start=False)
+    of.lie = dearer
+    of.caught_up_us = of.now_us
+    of.start()
+    of._tell(command("RECONCILE"))
+
+    of.run(3)
+    assert of.controls[STOCK].state == "ACTIVE"
+    of.run(20)
+
+    first, second = of.rounds
+    assert [(one.verdict, one.command_ids, one.state) for one in of.rounds] == [
+        ("SETTLING", ("c-1",), "ACTIVE"),
+        ("DIFFERENT", ("c-1",), "ACTIVE"),
+    ]
+    assert second.ended_ts - first.ended_ts >= of.rules.settle_us
+    assert [one.kind for one in of.discrepancies.values()] == ["COST"]
+    assert [one.what for one in of.asked].count(("CATCHUP",)) == 1
+
+
+def test_a_command_is_answered_even_if_the_position_moves_in_every_other_look_at_its_average() -> None:
+    of = world()
+    reads: list[int] = []
+
+    def lie(rows: list[BrokerPositionRow]) -> list[BrokerPositionRow]:
+        reads.append(len(reads))
+        # Two reads a round: of every second round they do not agree.
+        return rows if reads[-1] % 4 == 2 else dearer(rows)
+
+    of.lie = lie
+    of._tell(command("RECONCILE"))
+
+    of.run(50)
+
+    answers = [one.verdict for one in of.rounds if one.command_ids]
+    assert answers[-1] != "SETTLING"
+    assert len(answers) <= 2 * of.rules.rounds
+    assert of.state.commands == ()
+
+
+def test_a_quantity_that_became_equal_is_explained_at_once_whatever_its_average() -> None:
+    of = world()
+    of.lost(300)
+    of.run(90)
+    (found,) = of.discrepancies.values()
+    assert found.kind == "QUANTITY"
+    of.listed.pop()
+    of.lie = dearer
+
+    of.run(60)
+    assert of.discrepancies[found.discrepancy_id].status == "EXPLAINED"
+    assert of.rounds[-1].verdict == "EQUAL"
+
+    of.run(60)
+    assert [one.kind for one in of.discrepancies.values()] == ["QUANTITY", "COST"]
+    assert of.corrections == []
 
 
 def test_a_gap_before_a_round_that_found_the_key_equal_explains_nothing_later() -> None:
@@ -448,6 +555,53 @@ def test_a_pause_of_its_own_is_no_silence_of_others() -> None:
         of.now_us += SECOND_US
         of._tell(None)
     assert of.controls[STOCK].state == "HALTED"
+
+
+def after_a_pause_of_its_own(of: World) -> tuple[list[BridgeHeartbeat], list[Progress]]:
+    """Return what bridge and ledger said each second of a minute in which the reconciler stood still."""
+    moments = [of.now_us + second * SECOND_US for second in range(1, 61)]
+    of.now_us += 60 * SECOND_US
+    return [msgspec.structs.replace(of.heartbeat(), ts=ts) for ts in moments], [
+        msgspec.structs.replace(of.progress(), ts=ts) for ts in moments
+    ]
+
+
+def test_a_backlog_after_a_pause_of_its_own_is_no_silence_of_others() -> None:
+    of = world()
+    said: set[str] = set()
+    for beat, progress in zip(*after_a_pause_of_its_own(of), strict=True):
+        of._tell(beat)
+        of._tell(progress)
+        said.add(of.controls[STOCK].state)
+
+    of.run(10)
+
+    assert said <= {"ACTIVE", "RECOVERING"}
+    assert of.controls[STOCK].state == "ACTIVE"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_oldest_record_of_a_backlog_tells_of_no_silence_and_the_last_of_one_that_goes_on(which: int) -> None:
+    of = world()
+    oldest = after_a_pause_of_its_own(of)[which][0]
+
+    of._tell(oldest)
+    assert of.controls[STOCK].state == "RECOVERING"
+
+    for _ in range(20):
+        of.now_us += SECOND_US
+        of._tell(None)
+    assert of.controls[STOCK].state == "HALTED"
+
+
+def test_a_beat_that_is_read_before_the_progress_of_its_time_tells_of_no_lag() -> None:
+    of = world()
+    beats, progress = after_a_pause_of_its_own(of)
+    of._tell(progress[0])
+
+    of._tell(msgspec.structs.replace(beats[-1], published_seq=beats[-1].published_seq + 5))
+
+    assert of.controls[STOCK].state == "RECOVERING"
 
 
 def test_a_dead_letter_counts_until_a_round_has_found_its_key_equal() -> None:
