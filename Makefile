@@ -33,7 +33,7 @@ test: setup ## Every test, on the embedded stack
 	@$(BIN)/execpos up --prepare
 	@$(BIN)/pytest
 
-demo: setup ## A simulated trading day through the whole pipeline, then a check of the result
+demo: setup ## A simulated trading day through the whole pipeline, compared with the broker, then a check of the result
 	@$(BIN)/execpos up --prepare
 	@$(BIN)/execpos demo
 

@@ -29,6 +29,7 @@ KEYS = {
     "positions",
     "clickhouse_fills",
     "latency_ms",
+    "reconciliation",
     "verdict",
     "differences",
 }
@@ -55,11 +56,11 @@ def tamper_with_each_place(demo: Demo) -> None:
     schemas = demo.schemas()
     found = TopicSource(demo.cluster, demo.names, schemas).all()
 
-    fill = demo.simulator.book._fills.pop()
+    fill = demo.venue._play.book._matched.pop()
     report = demo.report()
     assert report["verdict"] == "inconsistent"
     assert {row["symbol"] for row in report["differences"]} >= {fill.order.instrument.full_code}
-    demo.simulator.book._fills.append(fill)
+    demo.venue._play.book._matched.append(fill)
 
     state = next(state for state in found.positions if state.quantity)
     encode_state = Encoder(PositionState, schemas.ids[PositionState])
@@ -111,12 +112,21 @@ def test_the_command_prints_one_object_and_succeeds() -> None:
     assert report["fills"] == report["clickhouse_fills"] > 0
     assert report["raw_events"] > report["callbacks"]
     assert report["latency_ms"].keys() == {"p50", "p99", "max", "n"}
+    compared = report["reconciliation"]
+    assert [one["state"] for one in compared["accounts"]] == ["ACTIVE"] * 6
+    assert compared["keys_compared"] == compared["equal"] + sum(one["other_average"] for one in compared["accounts"]) > 0
+    planted = compared["planted"]
+    assert planted["broker_quantity"] == planted["ledger_quantity"] + 1_000
+    assert planted["discrepancy_id"]
+    assert (planted["booked"], planted["status"]) == (0, "EXPLAINED")
 
 
 def test_an_inconsistent_demo_ends_with_the_exit_code_of_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(_: Demo) -> dict[str, Any]:
         latency = {"p50": 1.0, "p99": 1.0, "max": 1.0, "n": 1}
-        return dict.fromkeys(KEYS, 0) | {"verdict": "inconsistent", "differences": [{"account": "a"}], "latency_ms": latency}
+        compared: dict[str, Any] = {"accounts": [], "planted": None}
+        found = {"verdict": "inconsistent", "differences": [{"account": "a"}], "latency_ms": latency, "reconciliation": compared}
+        return dict.fromkeys(KEYS, 0) | found
 
     monkeypatch.setattr(Demo, "run", found)
     result = run_cli()

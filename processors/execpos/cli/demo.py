@@ -34,20 +34,24 @@ _PLAIN_INTERVAL_S = 10.0
 )
 @json_option
 def demo(*, seconds: float, rate: float, seed: int, data: Path | None, as_json: bool) -> None:
-    """Run a simulated trading day through real Kafka, registry and ClickHouse, and compare every position in four places.
+    """Run a simulated trading day on real Kafka, registry and ClickHouse; compare it with the broker, and every position in four places.
 
-    The places are the simulator's own book, the compacted topic, the sum of the journal, and ClickHouse. Exit status 0 when they agree
-    in everything, 6 when they do not.
+    After the close the reconciler compares each account with the simulated broker, whose position list is wrong in one place: that has to
+    be found, nothing may be booked for it, and it has to be explained once the list is right. The four places are the simulator's own
+    book, the compacted topic, the sum of the journal, and ClickHouse. Exit status 0 when they agree in everything, 6 when they do not.
 
-    With --json, one object goes to stdout: callbacks, raw_events (beats included), orders, fills, duplicates, conflicts, dead_letters,
-    positions, clickhouse_fills, latency_ms (p50, p99, max and n, from the bridge's handler to a reader of positions), verdict (consistent
-    or inconsistent) and differences (empty when consistent).
+    With --json, one object goes to stdout: callbacks, raw_events (beats and the broker's records included), orders, fills, duplicates,
+    conflicts, dead_letters, positions, clickhouse_fills, latency_ms (p50, p99, max and n, from the bridge's handler to a reader of
+    positions), reconciliation (accounts with state, keys_compared, equal, other_average, differences; keys_compared, equal, broker_calls,
+    seconds; planted: account, symbol, ledger_quantity, broker_quantity, discrepancy_id, seconds, booked, status), verdict (consistent or
+    inconsistent) and differences (empty when consistent).
     """
     from execpos.demo.run import Demo, DemoOptions  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.local.stack import Stack  # noqa: PLC0415 (as above)
     from execpos.telemetry import log  # noqa: PLC0415 (as above)
 
-    log.configure("WARNING")
+    # The day is disorderly on purpose, and each warning of it would break the live view.
+    log.configure("ERROR")
     folder = data or Path(tempfile.mkdtemp(prefix="execpos-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     if data is not None and any(folder.iterdir()):
@@ -132,7 +136,7 @@ def _print(report: dict[str, Any]) -> None:
     latency = report["latency_ms"]
     rows = [
         ["callbacks from the simulated broker", f"{report['callbacks']:,}"],
-        ["raw events in Kafka, beats included", f"{report['raw_events']:,}"],
+        ["raw events in Kafka, with beats and the broker's records", f"{report['raw_events']:,}"],
         ["order reports", f"{report['orders']:,}"],
         ["fills, each counted once", f"{report['fills']:,}"],
         ["duplicates left out", f"{report['duplicates']:,}"],
@@ -142,9 +146,29 @@ def _print(report: dict[str, Any]) -> None:
         ["callback to committed position, p50 / p99 / max", f"{latency['p50']:.1f} / {latency['p99']:.1f} / {latency['max']:.1f} ms"],
     ]
     console.print(table("What the day was", ["what", "how much"], rows, numeric=["how much"]))
+    _print_reconciliation(console, report["reconciliation"])
     if report["verdict"] == "consistent":
         console.print("[bold green]consistent[/]: simulator, compacted topic, sum of deltas and ClickHouse agree in every position.")
         return
     console.print(f"[bold red]inconsistent[/]: {len(report['differences'])} differences")
     for difference in report["differences"][:20]:
         console.print(f"  {difference}", highlight=False)
+
+
+def _print_reconciliation(console: "Console", said: dict[str, Any]) -> None:
+    rows = [
+        [one["account"], one["state"], str(one["keys_compared"]), str(one["equal"]), str(one["other_average"]), str(one["differences"])]
+        for one in said["accounts"]
+    ]
+    columns = ["account", "trading", "positions", "equal", "average differs", "differences"]
+    console.print(table("Compared with the broker after the close", columns, rows, numeric=columns[2:]))
+    if any(one["other_average"] for one in said["accounts"]):
+        console.print("An average differs where the broker booked in the order of the matches, and we in that of its reports.")
+    planted = said["planted"]
+    if planted is None:
+        return
+    where = f"{planted['symbol']} of {planted['account']}: the broker's list said {planted['broker_quantity']:,}, we hold"
+    console.print(f"One difference was planted. {where} {planted['ledger_quantity']:,}.", highlight=False, soft_wrap=True)
+    found = f"found as {planted['discrepancy_id']}" if planted["discrepancy_id"] else "[bold red]not found[/]"
+    booked = "nothing was booked" if not planted["booked"] else f"[bold red]{planted['booked']} corrections were booked[/]"
+    console.print(f"It was {found}, {booked}; with the list right again it is {planted['status']}.", highlight=False, soft_wrap=True)

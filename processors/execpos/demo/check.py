@@ -3,11 +3,12 @@
 Pure: the readers are in `sources`. Consistent means equal, key by key, in every figure that a place knows.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from execpos.domain import ids, money
-from execpos.domain.events import PositionDelta, PositionState
+from execpos.domain.events import PositionDelta, PositionState, RawExecEvent
 
 Key = tuple[str, str, str, str]
 
@@ -49,6 +50,26 @@ def from_simulator(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Figures]:
         (row["account"], row["symbol"], row["book"], row["strategy_id"]): Figures(row["quantity"], row["open_cost"], row["realized"])
         for row in rows
     }
+
+
+def first_met(raws: Iterable[RawExecEvent], fills: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the identities of a simulator's fills in the order in which exec.raw has them, by callback or by record, repeats too.
+
+    Averages and lots depend on that order, and a record of the day may come before the late callback of the same deal. What the simulator
+    knows nothing of is left out here; it shows as a difference.
+
+    Args:
+        raws: exec.raw, in order within an account.
+        fills: as the simulator's truth has them, of a single session.
+    """
+    known = {tuple(fill[name] for name in ("account", "trade_id", "exchange_seq")): fill["trading_date"] for fill in fills}
+    for raw in raws:
+        if not raw.kind.endswith("DEAL"):
+            continue
+        payload = json.loads(raw.payload)
+        date = known.get((raw.account, payload.get("trade_id"), payload.get("exchange_seq")))
+        if date is not None:
+            yield raw.account, date, payload["trade_id"], payload["exchange_seq"]
 
 
 def from_positions(states: Iterable[PositionState]) -> dict[Key, Figures]:
