@@ -2,7 +2,7 @@
 
     python examples/risk.py simulation|S|9A95|1234567
 
-Without a reconciler nobody says that trading is allowed, so everything is denied: `--unwatched` shows what the gate says without that.
+While the reconciler is silent, or is still comparing after a start, everything is denied: `--unwatched` shows what the limits alone say.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The examples run as they are written, against an installation with simulated data."""
+"""The examples run as they are written, against an installation with a simulated broker."""
 
 import signal
 import sqlite3
@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from execpos.domain.events import TradingControl
 from execpos.local.stack import Stack
 from installation import LIVENESS_S, Installation
 
 pytestmark = pytest.mark.stack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# Slow enough that most positions stand still while they are compared.
+DAY = """
+seed: 31
+rate: 20
+accounts: {stock: 2, futures: 1}
+sessions: [{start: now, seconds: 1200}]
+"""
+
+# A busy machine is no reason to halt here.
+PATIENT = {f"EXECPOS_HALT__{name}": "3600" for name in ("RECOVERY_SECONDS", "HEARTBEAT_GAP_S", "LEDGER_LAG_S", "PROGRESS_AGE_S")}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +35,8 @@ def installation(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Installation(stack, tmp_path_factory.mktemp("examples"))
     try:
         made.ledger("one")
-        made.spawn("-m", "execpos", "run", "bridge", "--sim", "--rate", "100", "--seconds", "600", "--seed", "31")
+        (made.folder / "day.yaml").write_text(DAY)
+        made.spawn("-m", "execpos", "run", "bridge", "--broker", "sim", "--scenario", str(made.folder / "day.yaml"))
         made.wait("positions", lambda: made.topics.records(made.names.positions) > 50)
         yield made
     finally:
@@ -45,6 +58,12 @@ def run(installation: Installation, name: str, *words: str) -> str:
     return done.stdout
 
 
+def states(installation: Installation) -> dict[str, str]:
+    """Return what the reconciler said last of each account."""
+    said = installation.topics.read(TradingControl, f"{installation.prefix}exec.control.v1")
+    return {one.scope: one.state for one in said if one.scope.count("|") == 3}
+
+
 def test_watch_prints_positions_and_changes(installation: Installation) -> None:
     lines = run(installation, "watch.py", "4").splitlines()
     assert "positions of" in lines[0]
@@ -52,13 +71,19 @@ def test_watch_prints_positions_and_changes(installation: Installation) -> None:
     assert len(lines) > 1
 
 
-def test_risk_denies_without_a_reconciler_and_judges_by_limits_without_that_demand(installation: Installation) -> None:
+def test_risk_denies_until_a_reconciler_has_compared_and_judges_by_limits_then_or_without_that_demand(installation: Installation) -> None:
     watched = run(installation, "risk.py").splitlines()
     assert watched
     assert all("control_missing" in line for line in watched)
     unwatched = run(installation, "risk.py", "--unwatched").splitlines()
     assert not any("control_missing" in line for line in unwatched)
     assert any(line.endswith(" allowed") for line in unwatched)
+
+    installation.spawn("-m", "execpos", "run", "reconciler", **PATIENT)
+    installation.wait("an account to be ACTIVE", lambda: "ACTIVE" in states(installation).values())
+    compared = run(installation, "risk.py").splitlines()
+    assert not any("control_missing" in line for line in compared)
+    assert any(line.endswith(" allowed") for line in compared)
 
 
 def test_strategy_books_its_fills_and_ends_cleanly(installation: Installation) -> None:
