@@ -10,6 +10,7 @@ import click
 from execpos.cli import connect
 from execpos.cli.config import config_option
 from execpos.cli.journal import journal
+from execpos.cli.moments import brief
 from execpos.cli.output import json_option, print_json, stderr, stdout, table
 from execpos.errors import CheckFailed
 
@@ -64,38 +65,26 @@ def _plain(beat: "BridgeHeartbeat", now_us: int, wrong: list[str]) -> dict[str, 
 
 
 def _show(found: "list[tuple[BridgeHeartbeat, list[str]]]", now_us: int) -> None:
-    columns = [
-        "bridge",
-        "account",
-        "said",
-        "age s",
-        "session",
-        "callbacks",
-        "backlog",
-        "gaps",
-        "open",
-        "cache",
-        "last catch-up (UTC)",
-        "problems",
-    ]
+    columns = ["bridge", "account", "said", "session", "reports", "backlog", "open gaps", "cache", "caught up"]
     rows = [
         [
             beat.bridge_id,
             beat.account or "not known yet",
-            beat.kind,
-            f"{(now_us - beat.ts) / 1_000_000:,.1f}",
+            f"{beat.kind} {(now_us - beat.ts) / 1_000_000:,.1f} s",
             beat.session,
             f"{beat.callbacks:,}",
             f"{beat.backlog_records:,}",
-            f"{beat.gaps:,}",
-            f"{beat.open_gaps:,}",
+            f"{beat.open_gaps:,} of {beat.gaps:,}",
             beat.cache_health,
             datetime.fromtimestamp(beat.last_catchup_ts / 1e6, UTC).strftime("%H:%M:%S") if beat.last_catchup_ts else "never",
-            "; ".join(wrong) or "none",
         ]
-        for beat, wrong in found
+        for beat, _ in found
     ]
-    stdout().print(table("Bridges", columns, rows, numeric=["age s", "callbacks", "backlog", "gaps", "open"]))
+    title = f"Bridges at {brief(now_us)} UTC"
+    stdout().print(table(title, columns, rows, numeric=["reports", "backlog", "open gaps"]))
+    for beat, wrong in found:
+        for text in wrong:
+            stdout().print(f"{beat.bridge_id} {beat.account}: {text}", highlight=False, soft_wrap=True, markup=False)
     for beat, _ in found:
         if beat.suspended_until_ts > now_us:
             until = datetime.fromtimestamp(beat.suspended_until_ts / 1e6, UTC)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from execpos.cli.config import config_option
-from execpos.cli.moments import moment, same_account, shown
+from execpos.cli.moments import brief, moment, same_account
 from execpos.cli.output import json_option, print_json, stdout, table
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def list_(*, config_dir: Path | None, account: str | None, by: str | None, from_
     if as_json:
         print_json({"commands": [msgspec.to_builtins(one) for one in found]})
         return
-    rows = [[shown(one.ts), one.by, one.kind, one.account, _what(one), one.reason] for one in found]
+    rows = [[brief(one.ts), one.by, one.kind, one.account, _what(one), one.reason] for one in found]
     stdout().print(table("Commands", ["when (UTC)", "by", "what", "account", "of", "reason"], rows))
 
 

@@ -64,6 +64,9 @@ def list_(*, config_dir: Path | None, account: str | None, every: bool, as_json:
     if as_json:
         print_json({"dead_letters": found})
         return
+    if not found:
+        stdout().print("no dead letter waits" if not every else "there are no dead letters")
+        return
     columns = ["record", "disposition", "reason", "key or account", "age"]
     rows = [
         [

@@ -29,6 +29,11 @@ def shown(ts_us: int) -> str:
     return datetime.fromtimestamp(ts_us / 1e6, UTC).isoformat(timespec="microseconds") if ts_us else ""
 
 
+def brief(ts_us: int) -> str:
+    """Return a moment for a table, UTC, in whole seconds; empty for 0."""
+    return datetime.fromtimestamp(ts_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ts_us else ""
+
+
 def same_account(account: str, name: str | None) -> bool:
     """Say whether an account key is the one that was named by its key or its number; None names all."""
     return name is None or name in (account, account.rsplit("|", 1)[-1])

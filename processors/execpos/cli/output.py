@@ -8,6 +8,7 @@ import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines instead of a table.")
 
@@ -32,10 +33,12 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
-    """Return a table; the columns named in `numeric` stand on the right."""
+    """Return a table; the columns named in `numeric` stand on the right. What a column has no room for goes on in the next line."""
     made = Table(title=title, title_justify="left")
     for column in columns:
-        made.add_column(column, justify="right" if column in numeric else "left")
+        # Never cut off: somebody may need the rest of an id.
+        made.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        # Plain text: what an operator or the broker wrote may hold brackets.
+        made.add_row(*map(Text, row))
     return made

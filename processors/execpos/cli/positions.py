@@ -145,9 +145,11 @@ def _plain(row: "Position") -> dict[str, Any]:
 def _table(found: "list[Position]", title: str) -> "Table":
     from execpos.domain.money import text  # noqa: PLC0415 (`--help` must not pay for it)
 
+    # One installation rarely has more than one env, and a terminal has no room to repeat it.
+    envs = {row.state.account.partition("|")[0] for row in found}
     rows = [
         [
-            row.state.account,
+            row.state.account.partition("|")[2] if len(envs) == 1 else row.state.account,
             row.state.symbol,
             row.state.book,
             row.state.strategy_id,
@@ -156,9 +158,9 @@ def _table(found: "list[Position]", title: str) -> "Table":
             text(row.realized),
             "-" if row.day_pnl is None else text(row.day_pnl),
             row.state.quality,
-            _time(row.state.last_ingest_ts)[11:23],
+            _time(row.state.last_ingest_ts)[11:19],
         ]
         for row in found
     ]
-    columns = ["account", "symbol", "book", "strategy", "quantity", "average", "realized", "day", "quality", "as of (UTC)"]
-    return table(title, columns, rows, numeric=["quantity", "average", "realized", "day"])
+    columns = ["account", "symbol", "book", "strategy", "quantity", "average", "realized", "day", "quality", "UTC"]
+    return table(f"{title}, {envs.pop()}" if len(envs) == 1 else title, columns, rows, numeric=["quantity", "average", "realized", "day"])

@@ -83,7 +83,9 @@ def reconcile(
     else:
         _show(report)
     if report["verdict"] in {"MOVING", "DIFFERENT"}:
-        raise CheckFailed(f"{len(report['discrepancies'])} differences stay open", hint="`execpos discrepancies list` shows them")
+        count = len(report["discrepancies"])
+        text = "1 difference stays open" if count == 1 else f"{count} differences stay open"
+        raise CheckFailed(text, hint="`execpos discrepancies list` shows them")
     if report["verdict"] in _AGAIN:
         texts = [f"{account}: {'; '.join(texts) or 'all parts speak; see exec.rounds'}" for account, texts in missing.items()]
         raise Retry(
@@ -240,22 +242,26 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def differences_table(found: list[dict[str, Any]], title: str) -> Any:
-    """Return a table of what `plain_difference` gives."""
-    columns = ["id", "account", "kind", "symbol", "book", "status", "ledger", "broker", "worth", "cause", "proposal"]
-    rows = [
-        [
-            one["discrepancy_id"],
-            one["account"],
-            one["kind"],
-            one["symbol"],
-            one["book"],
-            one["status"],
-            f"{one['ledger_quantity']:,}",
-            f"{one['broker_quantity']:,}",
-            one["notional"],
-            one["cause"],
-            one["proposed_kind"] or "none",
-        ]
-        for one in found
-    ]
-    return table(title, columns, rows, numeric=["ledger", "broker", "worth"])
+    """Return a table an account, of what `plain_difference` gives, or a line where there is none."""
+    from decimal import Decimal  # noqa: PLC0415 (`--help` must not pay for it)
+
+    from rich.console import Group  # noqa: PLC0415 (as above)
+
+    columns = ["id", "kind", "position", "status", "ledger", "broker", "worth", "cause", "proposal"]
+    rows: dict[str, list[list[str]]] = {}
+    for one in found:
+        rows.setdefault(one["account"], []).append(
+            [
+                one["discrepancy_id"],
+                one["kind"],
+                f"{one['symbol']} {one['book']}".strip() or "all",
+                one["status"],
+                f"{one['ledger_quantity']:,}",
+                f"{one['broker_quantity']:,}",
+                f"{Decimal(one['notional']):,}",
+                one["cause"],
+                one["proposed_kind"] or "none",
+            ]
+        )
+    tables = [table(f"{title}, {account}", columns, each, numeric=["ledger", "broker", "worth"]) for account, each in rows.items()]
+    return Group(*tables) if tables else f"{title}: none"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from execpos.cli.config import config_option
-from execpos.cli.moments import same_account, shown
+from execpos.cli.moments import brief, same_account, shown
 from execpos.cli.output import json_option, print_json, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -99,28 +99,28 @@ def _show(seen: "Overview", accounts: "list[Account]", scopes: list[dict[str, An
     out = stdout()
     stands = [one for one in scopes if one["stands"]]
     if stands:
-        columns = ["scope", "source", "state", "halt", "latched", "by", "reason"]
+        columns = ["scope", "state", "halt", "by"]
         rows = [
-            [one["scope"], one["source"], one["state"], one["control_id"], "yes" if one["latched"] else "no", one["by"], one["reason"]]
+            [one["scope"], one["state"] + (", latched" if one["latched"] else ""), one["control_id"], f"{one['source']}: {one['by']}"]
             for one in stands
         ]
         out.print(table("What restricts trading", columns, rows))
-    columns = ["account", "trading", "bridge", "beat s", "backlog", "open gaps", "ledger s", "behind", "last round", "ago s", "differences"]
+        for each in stands:
+            out.print(f"{each['scope']}: {each['reason']}", highlight=False, soft_wrap=True, markup=False)
+    columns = ["account", "trading", "bridge", "backlog", "gaps", "ledger", "behind", "last round", "differ"]
     rows = [_row(seen, one) for one in accounts]
-    title = f"Accounts, {shown(seen.now_us)[11:19]} UTC"
-    out.print(table(title, columns, rows, numeric=["beat s", "backlog", "open gaps", "ledger s", "behind", "ago s", "differences"]))
+    out.print(table(f"Accounts at {brief(seen.now_us)} UTC", columns, rows, numeric=["backlog", "gaps", "behind", "differ"]))
+    told = {f"{each['source']}: {each['reason']}" for each in stands}
     for one in accounts:
-        for text in (*one.why, *(f"bridge: {problem}" for problem in one.bridge_problems)):
-            out.print(f"{one.account}: {text}", highlight=False, soft_wrap=True)
+        for text in (*(why for why in one.why if why not in told), *(f"bridge: {problem}" for problem in one.bridge_problems)):
+            out.print(f"{one.account}: {text}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _row(seen: "Overview", one: "Account") -> list[str]:
     beat, progress, last = one.bridge, one.progress, one.round
     bridge = (
-        [f"{beat.session}", f"{seen.age_s(beat.ts):,.1f}", f"{beat.backlog_records:,}", f"{beat.open_gaps:,}"]
-        if beat
-        else ["none", "", "", ""]
+        [f"{beat.session} {seen.age_s(beat.ts):,.1f} s", f"{beat.backlog_records:,}", f"{beat.open_gaps:,}"] if beat else ["none", "", ""]
     )
-    ledger = [f"{seen.age_s(progress.ts):,.1f}", f"{one.behind:,}"] if progress else ["none", ""]
-    compared = [last.verdict, f"{seen.age_s(last.ended_ts):,.0f}"] if last else ["none", ""]
-    return [one.account, one.state, *bridge, *ledger, *compared, f"{len(one.open):,}"]
+    ledger = [f"{seen.age_s(progress.ts):,.1f} s", f"{one.behind:,}"] if progress else ["none", ""]
+    compared = f"{last.verdict} {seen.age_s(last.ended_ts):,.0f} s" if last else "none"
+    return [one.account, one.state, *bridge, *ledger, compared, f"{len(one.open):,}"]
