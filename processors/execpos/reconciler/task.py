@@ -20,7 +20,7 @@ from execpos.domain.reconcile_state import Rules, State
 from execpos.errors import Park
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Message, Output, RestoreContext
-from execpos.reconciler import parts, tally
+from execpos.reconciler import backlog, parts, tally
 from execpos.reconciler.controls import Since
 from execpos.reconciler.held import Decoders, Held
 from execpos.reconciler.outputs import Names, Writer
@@ -55,6 +55,8 @@ class Mind(Protocol):
     ) -> State: ...
 
     def step(self, state: State, record: Record | None, now_us: int, rules: Rules, pace: Pace = ...) -> Decided: ...
+
+    def hear(self, state: State, beat: BridgeHeartbeat, now_us: int, rules: Rules) -> State: ...
 
 
 def _clock_us() -> int:
@@ -112,6 +114,8 @@ class ReconcilerTask:
         self._paces: dict[str, Pace] = {}
         self._asked: dict[str, Pace] = {}
         self._memory: dict[int, Memory] = {}
+        # Offsets of the records in the batch that a newer one of the same kind and key follows, of topics that say how something is.
+        self._overtaken: frozenset[tuple[str, int, int]] = frozenset()
         self._now = 0
         self._now_s = self._due_s = self._measured_s = 0.0
         # Topic -> what takes its records.
@@ -149,6 +153,7 @@ class ReconcilerTask:
 
     def process(self, batch: Sequence[Message], out: Output) -> None:
         self._tell_time()
+        self._overtaken = backlog.overtaken(batch, (self._names.heartbeats, self._names.progress))
         for message in batch:
             if message.value() is None:
                 continue  # compaction's way to say that a key is gone
@@ -229,6 +234,10 @@ class ReconcilerTask:
         account, bridge_id = heartbeat.account, heartbeat.bridge_id
         self._begin(account, message.partition())
         self._keep(account, bridge_id=bridge_id)
+        if self._is_overtaken(message):
+            # An hour of beats after a restart: each may tell of a gap, and only the last of them how things are.
+            self._keep(account, state=self._mind.hear(self._held(account).state, heartbeat, self._now, self._rules))
+            return
         self._asked[bridge_id] = self._pace_of(bridge_id).heard(heartbeat, self._now)
         self._step(account, heartbeat, out)
 
@@ -241,6 +250,8 @@ class ReconcilerTask:
         self._step(fill.account, fill, out)
 
     def _progress(self, message: Message, out: Output) -> None:
+        if self._is_overtaken(message):
+            return  # the next one says all that this one does
         progress = self._decoders.progress(message.value() or b"")
         for account in self._known():
             if self._held(account).partition == message.partition():
@@ -252,6 +263,9 @@ class ReconcilerTask:
             # One that names no account may concern any of its partition.
             if account == letter.account or (not letter.account and self._held(account).partition == message.partition()):
                 self._step(account, letter, out)
+
+    def _is_overtaken(self, message: Message) -> bool:
+        return (message.topic(), message.partition(), message.offset()) in self._overtaken
 
     def _read(self, decode: Decoder[T], message: Message) -> T:
         """Return the record of one account.

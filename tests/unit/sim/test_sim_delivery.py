@@ -52,6 +52,14 @@ def test_a_dropped_report_never_comes_but_is_on_record(stage: Make) -> None:
     assert dropped <= on_record
 
 
+def test_dropped_deals_leave_the_reports_of_orders_alone(stage: Make) -> None:
+    played = heard(stage, at(100, "drop_deal", count=3))
+    lost = [fill for fill in played.venue.truth()["fills"] if not fill["receipts"]]
+
+    assert len(lost) == 3 == len(played.faults("drop"))
+    assert sorted(fault["exchange_seq"] for fault in played.faults("drop")) == sorted(fill["exchange_seq"] for fill in lost)
+
+
 def test_a_late_deal_comes_so_many_seconds_later(stage: Make) -> None:
     played = heard(stage, at(100, "late", lag_s=0.3))
     (fault,) = played.faults("late")

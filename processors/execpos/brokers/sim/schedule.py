@@ -18,10 +18,9 @@ FaultKind = Literal[
 ]  # fmt: skip
 """Kinds of scheduled faults.
 
-duplicate: the report comes twice with one event_id · drop: never · drop_deal: the same of deals
-alone · late: after `lag_s` (20 to 400 reports without it) · reorder: behind the
-next `reports` reports · deal_before_order: a New report behind its first deal · new_receipt: a deal again, under a new event_id after a
-reset of the stream · conflict: a deal again with another quantity.
+duplicate: the report comes twice with one event_id · drop: never · drop_deal: the same, of deals alone · late: after `lag_s` (20 to 400
+reports without it) · reorder: behind the next `reports` reports · deal_before_order: a New report behind its first deal · new_receipt: a
+deal again, under a new event_id after a reset of the stream · conflict: a deal again with another quantity.
 event_id_reset: the account's receipts begin anew · bust: the account's latest fill leaves the broker's book, untold · book_ahead: deals are
 delivered `lag_s`, or `fills` further deals of the account, after the broker has booked them · book_behind: positions lack what was matched
 in the last `lag_s`, or the last `fills` deals.
