@@ -67,11 +67,12 @@ _COUNTS = {NAMES.control: 1, NAMES.discrepancies: 2}
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What the scribe knows of an account: what it began with, and all it was told since."""
+    """What the scribe knows of an account: what it began with, all it was told since, and what was overtaken before it was told."""
 
     account: str
     known: tuple[str, ...]
     told: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
     beat_us: int = 0
 
 
@@ -111,6 +112,10 @@ class Scribe:
             else ()
         )
         return Output(after, requests=requests, corrections=corrections, discrepancies=opened, rounds=(made,))
+
+    def hear(self, state: State, beat: BridgeHeartbeat, now_us: int, rules: Rules) -> State:
+        seen = cast("Seen", state)
+        return cast("State", msgspec.structs.replace(seen, heard=(*seen.heard, label(beat))))
 
 
 def label(record: msgspec.Struct) -> str:
@@ -157,7 +162,8 @@ class World:
         return partition_for(account.encode(), PARTITIONS)
 
     def heartbeat(self, account: str, **fields: Any) -> str:
-        return self._named(BridgeHeartbeat, "claim_id", account, bridge_id=BRIDGE, remaining_accounting=20, ts=self.now_us(), **fields)
+        plain = {"kind": "BEAT", "session": "up", "bridge_id": BRIDGE, "remaining_accounting": 20, "ts": self.now_us()}
+        return self._named(BridgeHeartbeat, "claim_id", account, **plain | fields)
 
     def command(self, account: str, kind: str = "RECONCILE") -> str:
         return self._named(Command, "command_id", account, kind=kind)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from client_world import blank
+from execpos.domain import reconcile
 from execpos.domain.events import (
     BrokerPositionRow,
     BrokerRequest,
@@ -231,6 +232,42 @@ def test_a_start_knows_differences_controls_and_the_fills_of_the_last_minutes() 
     drain(loop)
     assert "beat" in seen(task)[TWO].known, "an account that comes later finds what was said of it"
     loop.close()
+
+
+def test_of_a_backlog_only_the_newest_word_of_bridge_and_ledger_counts_as_now() -> None:
+    world = World()
+    first = [world.heartbeat(ONE) for _ in range(50)]
+    for number in range(20):
+        world.put(blank(Progress, partition=world.partition(ONE), instance=f"ledger-{number}"))
+    loop, task = world.reconciler(batch=1000)
+    run(loop)
+
+    assert sorted(world.rounds()) == sorted([first[-1], "ledger-19"])
+    assert seen(task)[ONE].heard == tuple(first[:-1]), "a gap between two of them is a gap"
+    assert len(world.read(BrokerRequest, NAMES.broker_requests)) == 1
+    loop.close()
+
+
+def test_a_backlog_leaves_what_its_beats_one_by_one_would_have_left() -> None:
+    ends = []
+    for batch in (1, 1000):
+        world = World()
+        for second in range(60):
+            world.clock.sleep(1.0)
+            # At 20 s nobody beats for ten, at 40 s the session is lost for two, and at 50 s the bridge starts again.
+            down = second in {40, 41}
+            incarnation = 1 + (second >= 50)
+            if not 20 <= second < 30:
+                kind = "CLAIM" if second == 50 else "BEAT"
+                world.heartbeat(ONE, kind=kind, session="lost" if down else "up", incarnation=incarnation, bridge_epoch=incarnation)
+        loop, task = world.reconciler(batch=batch, mind=reconcile)
+        run(loop)
+        state = task.accounts[ONE].state
+        loop.close()
+        ends.append((state.gaps, set(state.triggers), state.bridge))
+        assert [gap.why for gap in state.gaps] == ["the bridge was silent", "the session was not up", "the bridge started again"]
+
+    assert ends[0] == ends[1]
 
 
 def test_an_operators_word_is_heard_once_and_only_by_the_account_that_it_concerns() -> None:
