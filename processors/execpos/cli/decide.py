@@ -27,6 +27,10 @@ cause_option = click.option("--cause", type=click.Choice(get_args(DiscrepancyCau
 kind_option = click.option("--kind", type=click.Choice(get_args(DiscrepancyKind)), help="Of --account: those of this kind.")
 
 
+# What stands after a correction that was not applied.
+_UNBOOKED = frozenset({"OPEN", "EXPIRED"})
+
+
 class Judged(NamedTuple):
     """What a word about one difference will do.
 
@@ -35,12 +39,14 @@ class Judged(NamedTuple):
         command: that will be written.
         books: what it books, in words.
         problem: why it cannot be; empty otherwise.
+        complete: corrections go out with this word.
     """
 
     one: "Discrepancy"
     command: "Command"
     books: str
     problem: str
+    complete: bool
 
 
 @click.command()
@@ -67,14 +73,15 @@ def approve(*, price: str | None, price_source: str, **how: Any) -> None:
     from execpos.domain.approvals import approved  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.domain.discrepancies import At  # noqa: PLC0415 (as above)
 
-    def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str]:
+    def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str, bool]:
         rules = settings.reconciliation
         within_us = round(rules.resolve_within_s * 1_000_000)
         decision = approved(one, command, At("", command.ts), four_eyes=rules.four_eyes, resolve_within_us=within_us)
         if decision.problem:
-            return "", decision.problem
+            return "", decision.problem, False
         text = books(decision.discrepancy)
-        return (text if decision.ready else f"{text}; once a second operator has approved it too (reconciliation.four_eyes)"), ""
+        text = text if decision.ready else f"{text}; once a second operator has approved it too (reconciliation.four_eyes)"
+        return text, "", decision.ready
 
     _decide("APPROVE", (price, price_source), judged, **how)
 
@@ -98,12 +105,11 @@ def reject(**how: Any) -> None:
     from execpos.domain.approvals import rejected  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.domain.discrepancies import At  # noqa: PLC0415 (as above)
 
-    def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str]:
+    def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str, bool]:
         del settings
         problem = rejected(one, command, At("", command.ts)).problem
-        return (
-            "" if problem else f"nothing; the book keeps {one.ledger_quantity:,} where the broker says {one.broker_quantity:,}"
-        ), problem
+        text = f"nothing; the book keeps {one.ledger_quantity:,} where the broker says {one.broker_quantity:,}"
+        return "" if problem else text, problem, False
 
     _decide("REJECT", (None, ""), judged, **how)
 
@@ -111,7 +117,7 @@ def reject(**how: Any) -> None:
 def _decide(
     word: str,
     priced: tuple[str | None, str],
-    judge: "Callable[[Discrepancy, Command, Settings], tuple[str, str]]",
+    judge: "Callable[[Discrepancy, Command, Settings], tuple[str, str, bool]]",
     *,
     config_dir: Path | None,
     discrepancy_ids: tuple[str, ...],
@@ -145,7 +151,8 @@ def _decide(
     reports = [_report(one, after, written=written and not one.problem) for one in judged]
     if as_json:
         print_json(reports[0] if alone else {"decisions": reports, "totals": _totals(ready)})
-    _end(reports, word, wait_s, as_json=as_json)
+    unbooked = {one.one.discrepancy_id for one in ready if one.complete} & {key for key, one in after.items() if one.status in _UNBOOKED}
+    _end(reports, word, wait_s, unbooked, as_json=as_json)
 
 
 def _check(
@@ -213,11 +220,11 @@ def _announce(judged: Sequence[Judged], word: str) -> None:
             out.print(f"Total: {total['count']:,} by {proposed}, worth {total['notional']}", highlight=False, soft_wrap=True)
 
 
-def _end(reports: Sequence[dict[str, Any]], word: str, wait_s: float, *, as_json: bool) -> None:
-    """Print how it ended.
+def _end(reports: Sequence[dict[str, Any]], word: str, wait_s: float, unbooked: set[str], *, as_json: bool) -> None:
+    """Print how it ended; `unbooked` are those whose corrections were not applied.
 
     Raises:
-        CheckFailed: one of them cannot be, or the reconciler did not follow a command.
+        CheckFailed: one of them cannot be, the reconciler did not follow a command, or the ledger did not apply a correction.
         Retry: nobody answered in time.
     """
     from execpos.errors import CheckFailed, Retry  # noqa: PLC0415 (`--help` must not pay for it)
@@ -232,6 +239,11 @@ def _end(reports: Sequence[dict[str, Any]], word: str, wait_s: float, *, as_json
     refused = [f"{one['discrepancy_id']}: {one['detail']}" for one in written if "not followed" in one.get("detail", "")]
     if refused:
         raise CheckFailed(f"the reconciler did not follow {len(refused)} of {len(written)} commands: {refused[0]}")
+    failed = [f"{one['discrepancy_id']}: {one['status']}: {one['detail']}" for one in written if one["discrepancy_id"] in unbooked]
+    if failed:
+        raise CheckFailed(
+            f"{len(failed)} of {len(written)} were not booked: {failed[0]}", hint="approve again what the next round proposes"
+        )
     silent = [one for one in written if "status" not in one]
     if silent and wait_s:
         raise Retry(

@@ -9,7 +9,7 @@ from execpos.cli.config import config_option
 from execpos.cli.correct import correct
 from execpos.cli.decide import approve, reject
 from execpos.cli.differences import books, newest, one_of, opened, stands
-from execpos.cli.moments import same_account, shown
+from execpos.cli.moments import brief, same_account
 from execpos.cli.output import json_option, print_json, stdout, table
 from execpos.cli.reconcile import differences_table, plain_difference
 
@@ -93,6 +93,21 @@ def _plain(one: "Discrepancy", *without: str) -> dict[str, Any]:
     return {name: value for name, value in made.items() if name not in without}
 
 
+def _unsent(one: "Discrepancy", outcomes: "Mapping[str, CorrectionOutcome | None]") -> set[str]:
+    """Return the second parts of what goes through zero whose first part was not applied: they go out after it."""
+    from execpos.domain.discrepancies import CORRECTIONS, attempts  # noqa: PLC0415 (`--help` must not pay for it)
+
+    # What an operator named may be of several positions, which do not wait for each other.
+    if CORRECTIONS in one.evidence:
+        return set()
+    unsent: set[str] = set()
+    for first, *rest in attempts(one):
+        found = outcomes.get(first)
+        if (found.outcome != "APPLIED") if found else one.status == "APPROVED":
+            unsent.update(rest)
+    return unsent
+
+
 def _show(one: "Discrepancy", outcomes: "Mapping[str, CorrectionOutcome | None]") -> None:
     from execpos.domain.money import text  # noqa: PLC0415 (`--help` must not pay for it)
 
@@ -101,7 +116,7 @@ def _show(one: "Discrepancy", outcomes: "Mapping[str, CorrectionOutcome | None]"
         ["account", one.account],
         ["position", f"{one.symbol} {one.book} {one.security_type}".strip() or "the whole account"],
         ["kind, cause", f"{one.kind}, {one.cause}"],
-        ["status", one.status + (f", halts {shown(one.expires_ts)}" if one.expires_ts else "")],
+        ["status", one.status + (f", halts {brief(one.expires_ts)} UTC" if one.expires_ts else "")],
         ["ledger", f"{one.ledger_quantity:,} at {text(one.ledger_average)}, version {one.net_version}"],
         ["broker", f"{one.broker_quantity:,} at {text(one.broker_average)}"],
         ["worth", text(one.notional)],
@@ -113,10 +128,14 @@ def _show(one: "Discrepancy", outcomes: "Mapping[str, CorrectionOutcome | None]"
     ]
     out.print(table(f"Discrepancy {one.discrepancy_id}", ["what", "is"], facts))
     if outcomes:
+        unsent = _unsent(one, outcomes)
         rows = [
-            [key, *(("no answer", "", "") if found is None else (found.outcome, found.reason, found.detail))]
+            [
+                key,
+                *(("not sent" if key in unsent else "no answer", "", "") if found is None else (found.outcome, found.reason, found.detail)),
+            ]
             for key, found in outcomes.items()
         ]
         out.print(table("Corrections", ["correction", "outcome", "reason", "detail"], rows))
-    steps = [[shown(step.ts), step.status, step.by, step.round_id, step.reason] for step in one.history]
+    steps = [[brief(step.ts), step.status, step.by, step.round_id, step.reason] for step in one.history]
     out.print(table("History", ["when (UTC)", "status", "by", "round", "reason"], steps))

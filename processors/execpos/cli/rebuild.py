@@ -230,7 +230,7 @@ def _plain(findings: "Findings") -> dict[str, Any]:
 
 def _show(findings: "Findings", answers: "Sequence[CorrectionOutcome]" = ()) -> None:
     console = stdout()
-    columns = ["account", "from", "rows", "equal", "digest", "history's", "verdict"]
+    columns = ["account", "from", "rows", "equal", "digest", "digest of history", "verdict"]
     rows = [
         [
             one.account,

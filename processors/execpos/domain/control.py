@@ -48,6 +48,11 @@ def symbol_scope(account: str, symbol: str) -> str:
     return f"{account}|{ids.escape(symbol)}"
 
 
+def symbol_of(scope: str, account: str) -> str:
+    """Return the symbol of such a scope."""
+    return ids.unescape(scope.removeprefix(f"{account}|"))
+
+
 def strategy_scope(strategy_id: str) -> str:
     """Return the scope of one strategy in every account."""
     return f"{_STRATEGY}{strategy_id}"

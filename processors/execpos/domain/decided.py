@@ -2,12 +2,11 @@
 
 import msgspec
 
-from execpos.domain import approvals, course, discrepancies, ids, judging, operators, repair, watch
+from execpos.domain import allocation, approvals, course, discrepancies, judging, operators, repair, watch
 from execpos.domain.discrepancies import At
 from execpos.domain.events import Command, Correction, CorrectionOutcome, Discrepancy
 from execpos.domain.reconcile_state import Sent
 from execpos.domain.repair import Spent
-from execpos.domain.sides import Book, Key
 from execpos.domain.turn import Turn
 
 # Ids of commands that are remembered: more than an operator gives in the days that the topic keeps.
@@ -142,6 +141,8 @@ def outcome(turn: Turn, answer: CorrectionOutcome) -> None:
         turn.put(opened=turn.state.opened | {sent.key})
     if answer.reason == _STALE:
         turn.put(dispatched=tuple(name for name in turn.state.dispatched if name != answer.correction_id))
+    if answer.outcome == "APPLIED":
+        _booked(turn, answer, sent)
     if answer.outcome != "APPLIED":
         _over(turn, answer.correction_id, sent, f"{answer.reason}: {answer.detail}")
     elif not sent.then:
@@ -154,6 +155,12 @@ def outcome(turn: Turn, answer: CorrectionOutcome) -> None:
         turn.dispatch(sent.then[0], after)
     else:
         _over(turn, answer.correction_id, sent, f"the book went on to version {answer.net_version_after} after its first part")
+
+
+def _booked(turn: Turn, answer: CorrectionOutcome, sent: Sent) -> None:
+    if sent.adjusted is not None:
+        new = msgspec.structs.replace(sent.adjusted, since=(answer.ledger_epoch, answer.net_version_after))
+        turn.put(adjusted=allocation.more(turn.state.adjusted, sent.key, new))
 
 
 def give_up(turn: Turn) -> None:
@@ -169,8 +176,6 @@ def _over(turn: Turn, correction_id: str, sent: Sent, problem: str) -> None:
     name = sent.discrepancy_id or correction_id
     if problem:
         turn.put(rejected={**turn.state.rejected, name: problem})
-    elif sent.kind == "ADJUST":
-        turn.put(adjusted={**turn.state.adjusted, sent.key[0]: f"an ADJUST of {sent.key[0]} waits to be allocated"})
     if sent.discrepancy_id and any(one.discrepancy_id == sent.discrepancy_id for one in left.values()):
         return
     problem = turn.state.rejected.get(name, "")
@@ -194,13 +199,3 @@ def _refunded(spent: Spent, sent: Sent) -> Spent:
     count = spent.counts.get(sent.key, 0) - 1
     counts = {key: number for key, number in spent.counts.items() if key != sent.key} | ({sent.key: count} if count > 0 else {})
     return repair.Spent(spent.trading_date, counts, max(0, spent.notional - sent.notional))
-
-
-def allocated(adjusted: dict[str, str], book: Book) -> dict[str, str]:
-    """Return the symbols whose adjustments still stand beside strategies that hold something of them."""
-    return {symbol: why for symbol, why in adjusted.items() if any(_beside(book, key) for key in book.strategies if key[0] == symbol)}
-
-
-def _beside(book: Book, key: Key) -> bool:
-    held = {strategy for strategy, quantity in book.strategies[key] if quantity}
-    return ids.UNASSIGNED in held and len(held) > 1

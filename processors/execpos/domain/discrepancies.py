@@ -10,7 +10,7 @@ from typing import get_args
 
 import msgspec
 
-from execpos.domain import money
+from execpos.domain import allocation, money
 from execpos.domain.comparison import Finding
 from execpos.domain.events import Correction, Discrepancy, DiscrepancyStep
 from execpos.domain.limits import DETAIL_CHARS_MAX, ID_CHARS_MAX, cut
@@ -46,9 +46,12 @@ HISTORY_MAX = 32
 """Steps that a record keeps: the first one and the newest, and between them one that says how many were merged."""
 
 # An operator's own corrections stand whole in the evidence, so that they survive a restart until a second name comes; so does what a
-# proposal lacks. A round that sees the difference again leaves these.
+# proposal lacks, and what an ADJUST under way does to UNASSIGNED. A round that sees the difference again leaves these.
 CORRECTIONS, ASKED_BY, LACKS = "corrections", "corrections_by", "lacks"
-_STAY = (CORRECTIONS, ASKED_BY, LACKS)
+_STAY = (CORRECTIONS, ASKED_BY, LACKS, allocation.EVIDENCE)
+
+# Stands in the step of corrections that go out, between their kinds and their ids.
+_UNDER_WAY = " under way: "
 
 _STATUSES: dict[str, DiscrepancyStatus] = {word: word for word in get_args(DiscrepancyStatus)}
 
@@ -273,7 +276,13 @@ def correcting(discrepancy: Discrepancy, made: Sequence[Correction], at: At) -> 
     new = tuple(correction.correction_id for correction in made if correction.correction_id not in discrepancy.correction_ids)
     now = msgspec.structs.replace(discrepancy, correction_ids=(*discrepancy.correction_ids, *new)[-HISTORY_MAX:])
     kinds = ", ".join(dict.fromkeys(correction.kind for correction in made))
-    return step(now, "APPROVED", at, f"{kinds} under way: {', '.join(correction.correction_id for correction in made)}")
+    return step(now, "APPROVED", at, f"{kinds}{_UNDER_WAY}{', '.join(correction.correction_id for correction in made)}")
+
+
+def attempts(discrepancy: Discrepancy) -> tuple[tuple[str, ...], ...]:
+    """Return the ids of the corrections that went out together, as far as its history still tells."""
+    said = (step.reason.partition(_UNDER_WAY)[2] for step in discrepancy.history if step.status == "APPROVED")
+    return tuple(tuple(ids.split(", ")) for ids in said if ids)
 
 
 def refused(discrepancy: Discrepancy, at: At, reason: str) -> Discrepancy:

@@ -165,16 +165,16 @@ def _of_account(facts: Facts, limits: Limits) -> Iterable[Crossed]:
             "daily_auto_correct_notional_twd_per_account",
             facts.auto_corrected,
             limits.daily_auto_correct_notional,
-            f"{money.text(facts.auto_corrected)} TWD were corrected without an operator today",
+            f"{money.grouped(facts.auto_corrected)} TWD were corrected without an operator today",
         ),
-        ("failed_broker_reads", facts.failed_reads, limits.failed_broker_reads, f"{facts.failed_reads} reads in a row failed"),
-        ("estimated_share", ppm, limits.estimated_ppm, f"{facts.estimated} of {facts.positions} positions are ESTIMATED"),
-        ("dead_letters", facts.dead_letters, limits.dead_letters, f"{facts.dead_letters} dead letters wait for an operator"),
+        ("failed_broker_reads", facts.failed_reads, limits.failed_broker_reads, f"{facts.failed_reads:,} reads in a row failed"),
+        ("estimated_share", ppm, limits.estimated_ppm, f"{facts.estimated:,} of {facts.positions:,} positions are ESTIMATED"),
+        ("dead_letters", facts.dead_letters, limits.dead_letters, f"{facts.dead_letters:,} dead letters wait for an operator"),
         (
             "journal_backlog",
             facts.journal_backlog,
             limits.journal_backlog,
-            f"{facts.journal_backlog} reports in the journal are not in Kafka",
+            f"{facts.journal_backlog:,} reports in the journal are not in Kafka",
         ),
         ("journal_error", int(bool(facts.journal_error)), 0, f"the bridge's journal fails: {facts.journal_error}"),
     )
@@ -192,9 +192,9 @@ def _of_symbols(facts: Facts, limits: Limits) -> Iterable[Crossed]:
             size, worth = abs(one.broker_quantity - one.ledger_quantity), abs(one.notional)
             most, worth_most = limits.unexplained_quantity.get(one.security_type, 0), limits.unexplained_notional.get(one.security_type, 0)
             if size > most:
-                yield _differs(one, "unexplained_quantity", size, most, f"by {size}; {most} are allowed")
+                yield _differs(one, "unexplained_quantity", size, most, f"by {size:,}; {most:,} are allowed")
             if worth > worth_most:
-                detail = f"by {money.text(worth)} TWD; {money.text(worth_most)} are allowed"
+                detail = f"by {money.grouped(worth)} TWD; {money.grouped(worth_most)} are allowed"
                 yield _differs(one, "unexplained_notional_twd", worth, worth_most, detail)
         if one.status == "EXPIRED" or due(one, facts.now_us):
             open_us, allowed = max(facts.now_us - one.opened_ts, 1), max(one.expires_ts - one.opened_ts, 0)
@@ -226,8 +226,8 @@ def _named(limit: str, allowed: int) -> str:
     if limit.endswith(("_s", "_seconds")):
         return f"halt.{limit} {_s(allowed)}"
     if "notional" in limit:
-        return f"halt.{limit} {money.text(allowed)}"
-    return f"halt.{limit} {allowed / _MILLION:g}" if limit == "estimated_share" else f"halt.{limit} {allowed}"
+        return f"halt.{limit} {money.grouped(allowed)}"
+    return f"halt.{limit} {allowed / _MILLION:g}" if limit == "estimated_share" else f"halt.{limit} {allowed:,}"
 
 
 # --- the records -------------------------------------------------------------------------------------------------------------------------

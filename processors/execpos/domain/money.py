@@ -79,6 +79,12 @@ def text(value_micros: int) -> str:
     return f"{sign}{units}.{rest:06d}".rstrip("0").rstrip(".") if rest else f"{sign}{units}"
 
 
+def grouped(value_micros: int) -> str:
+    """Return an amount for people: as `text`, with thousands separators."""
+    units, point, rest = text(abs(value_micros)).partition(".")
+    return f"{'-' if value_micros < 0 else ''}{int(units):,}{point}{rest}"
+
+
 def parse(amount: str, where: str) -> int:
     """Return a decimal text in 10⁻⁶; the inverse of `text`.
 

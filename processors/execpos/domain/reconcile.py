@@ -7,7 +7,7 @@ A state is frozen: after an aborted transaction the old one and the same records
 
 from collections.abc import Iterable
 
-from execpos.domain import course, decided, ids, seen, triggers, watch
+from execpos.domain import allocation, control, course, decided, ids, seen, triggers, watch
 from execpos.domain.approvals import is_request
 from execpos.domain.control import OPERATOR
 from execpos.domain.discrepancies import terminal
@@ -65,9 +65,10 @@ def begin(
     own = {one.scope: one for one in said if one.source == SOURCE}
     memory = own[account].evidence if account in own else {}
     adjusted = {
-        ids.unescape(scope.removeprefix(f"{account}|")): one.reason
-        for scope, one in own.items()
-        if one.state == "REDUCE_ONLY" and scope != account
+        key: one
+        for scope, record in own.items()
+        if scope != account
+        for key, one in allocation.remembered(record.evidence, control.symbol_of(scope, account)).items()
     }
     state = State(
         account=account,
@@ -111,7 +112,10 @@ def _gaps(text: str) -> tuple[Gap, ...]:
 def _under_way(known: list[Discrepancy], until_us: int) -> dict[str, Sent]:
     """Return the corrections whose outcomes had not been read."""
     return {
-        name: Sent(one.discrepancy_id, one.proposed_kind, (one.symbol, one.book), -1, one.trading_date, until_us)
+        name: Sent(
+            *(one.discrepancy_id, one.proposed_kind, (one.symbol, one.book), -1, one.trading_date, until_us),
+            adjusted=allocation.read(one.evidence.get(allocation.EVIDENCE, "")) if one.proposed_kind == "ADJUST" else None,
+        )
         for one in known
         if one.status == "APPROVED"
         for name in one.correction_ids[-1:]
@@ -234,7 +238,7 @@ def _snapshot(turn: Turn, record: PositionSnapshot) -> None:
     older = state.book is not None and (book.ledger_epoch, book.offset) < (state.book.ledger_epoch, state.book.offset)
     if book.offset >= 0 and not older:
         before = triggers.marks(state.book) if state.book else None
-        turn.put(book=book, adjusted=decided.allocated(dict(state.adjusted), book))
+        turn.put(book=book, adjusted=allocation.waiting(state.adjusted, book))
         if triggers.newly_marked(before, triggers.marks(book)):
             turn.refresh()
             turn.want("MARKED")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from execpos.domain.allocation import Adjusted
 from execpos.domain.comparison import CompareRules, Comparison
 from execpos.domain.events import BrokerRequest, Command, Correction, Discrepancy, FillEvent, ReconciliationRound, TradingControl
 from execpos.domain.halts import Limits
@@ -100,6 +101,7 @@ class Sent(msgspec.Struct, frozen=True):
         trading_date: in whose budget.
         until_us: when it is given up.
         then: what goes out for the same key once it is applied.
+        adjusted: what it does to UNASSIGNED, with what follows it; None of what is no ADJUST.
     """
 
     discrepancy_id: str
@@ -109,6 +111,7 @@ class Sent(msgspec.Struct, frozen=True):
     trading_date: int
     until_us: int
     then: tuple[Correction, ...] = ()
+    adjusted: Adjusted | None = None
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):
@@ -162,7 +165,7 @@ class State(msgspec.Struct, frozen=True, eq=False):
         fills: fills of the last while, by key.
         letters: dead letters.
         spent: what was corrected without an operator.
-        adjusted: symbols whose strategies do not have what was adjusted, until an operator allocates it.
+        adjusted: keys whose strategies do not have what was adjusted, until an operator allocates it.
         controls: what we said last, by scope.
         operators: what the operator said last, by scope.
         spoken_us: when we last spoke.
@@ -204,7 +207,7 @@ class State(msgspec.Struct, frozen=True, eq=False):
     fills: Mapping[Key, tuple[FillEvent, ...]] = {}
     letters: tuple[Letter, ...] = ()
     spent: Spent = Spent()
-    adjusted: Mapping[str, str] = {}
+    adjusted: Mapping[Key, Adjusted] = {}
     controls: Mapping[str, TradingControl] = {}
     operators: Mapping[str, TradingControl] = {}
     spoken_us: int = 0

@@ -311,7 +311,7 @@ def _beyond(finding: Finding, spent: Spent, limits: AutoLimits) -> str:
 
 
 def _more(worth: int, name: str, limit: int) -> str:
-    return f"{money.text(worth)} TWD are more than {name} ({money.text(limit)})"
+    return f"{money.grouped(worth)} TWD are more than {name} ({money.grouped(limit)})"
 
 
 # --- the corrections -------------------------------------------------------------------------------------------------------------------

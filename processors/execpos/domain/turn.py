@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from execpos.domain import triggers
+from execpos.domain import allocation, triggers
 from execpos.domain.approvals import is_request
 from execpos.domain.discrepancies import OPEN_STATUSES, At, terminal
 from execpos.domain.events import BrokerRequest, Correction, Discrepancy, ReconciliationRound, TradingControl
@@ -134,9 +134,21 @@ class Turn:
         for number, (key, (first, *rest)) in enumerate(chains.items()):
             # What the corrections of one difference are worth counts once.
             worth = min(notional, 0) if number else notional
-            self.dispatch(
-                first, Sent(discrepancy_id, first.kind, key, worth, trading_date, self.now_us + self.rules.outcome_us, tuple(rest))
-            )
+            until_us = self.now_us + self.rules.outcome_us
+            adjusted = self._adjusted(key, (first, *rest), discrepancy_id)
+            self.dispatch(first, Sent(discrepancy_id, first.kind, key, worth, trading_date, until_us, tuple(rest), adjusted))
+
+    def _adjusted(self, key: Key, chain: tuple[Correction, ...], discrepancy_id: str) -> allocation.Adjusted | None:
+        """Return what a chain does to UNASSIGNED, and have its discrepancy tell a restart."""
+        quantity = sum(one.quantity for one in chain if one.kind == "ADJUST")
+        if not quantity:
+            return None
+        before = allocation.unassigned(self.state.book, key)
+        adjusted = allocation.Adjusted(before, before + quantity)
+        one = self.state.discrepancies.get(discrepancy_id)
+        if one is not None and (one.symbol, one.book) == key:
+            self.keep(msgspec.structs.replace(one, evidence=one.evidence | {allocation.EVIDENCE: str(adjusted)}))
+        return adjusted
 
     def dispatch(self, correction: Correction, sent: Sent) -> None:
         """Send one correction."""

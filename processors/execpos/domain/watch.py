@@ -6,7 +6,7 @@ Ages count once the account was trusted: until then nothing may be ordered anywa
 
 import msgspec
 
-from execpos.domain import control, discrepancies, halts, ids, triggers
+from execpos.domain import allocation, control, discrepancies, halts, ids, triggers
 from execpos.domain.approvals import is_request
 from execpos.domain.events import Market, TradingControl
 from execpos.domain.halts import Facts
@@ -168,7 +168,7 @@ def facts(turn: Turn) -> Facts:
         dead_letters=len(state.letters),
         journal_backlog=bridge.last.backlog_records if bridge else 0,
         journal_error=bridge.last.journal_error if bridge else "",
-        reduce_only=state.adjusted,
+        reduce_only=allocation.symbols(state.adjusted),
         marked=_marked(state),
     )
 
@@ -199,9 +199,10 @@ def _halting(turn: Turn) -> bool:
 
 
 def _remembering(state: State, record: TradingControl) -> TradingControl:
-    """Return the account's record with what a restart has to know."""
+    """Return a record with what a restart has to know."""
     if record.scope != state.account:
-        return record
+        adjusted = allocation.written(state.adjusted, control.symbol_of(record.scope, state.account)) if state.adjusted else {}
+        return msgspec.structs.replace(record, evidence=record.evidence | adjusted) if adjusted else record
     memory = {LETTERS: str(len(state.letters))} if state.letters else {}
     if state.reconciled or state.clean_us:
         memory[RECONCILED] = "yes"

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from execpos.cli import rebuild
 from execpos.cli.moments import brief
 from execpos.cli.output import table
 from execpos.cli.reconcile import differences_table
+from execpos.domain.shadow import Comparison
+from execpos.ledger.inquiry import Findings
 
 ACCOUNT = "simulation|S|9A95|1000001"
 WIDTH = 120
@@ -66,3 +69,17 @@ def test_no_difference_is_said_in_a_line() -> None:
 def test_a_moment_is_shown_in_whole_seconds_and_none_as_nothing() -> None:
     assert brief(1_700_000_000_999_999) == "2023-11-14 22:13:20"
     assert brief(0) == ""
+
+
+def test_a_rebuild_says_whose_each_digest_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(rebuild, "stdout", lambda: Console(file=out, width=WIDTH))
+    one = Comparison(ACCOUNT, 1_234, 1_234, (), (), (), "a" * 64, "b" * 64, "VERSIONS")
+
+    rebuild._show(Findings((one,), {}, 5_000, 1.25))
+
+    header = next(line for line in out.getvalue().splitlines() if "verdict" in line)
+    assert header.index(" digest ") < header.index("digest of history") < header.index("verdict")
+    row = next(line for line in out.getvalue().splitlines() if ACCOUNT in line)
+    assert row.index("a" * 12) < row.index("b" * 12)
+    assert header.index("digest of history") == row.index("b" * 12)

@@ -16,7 +16,7 @@ from execpos.codecs.avro import Decoder, Encoder
 from execpos.codecs.registry import Schemas
 from execpos.domain import control
 from execpos.domain.approvals import approved
-from execpos.domain.discrepancies import At, corrected, correcting
+from execpos.domain.discrepancies import At, corrected, correcting, refused
 from execpos.domain.events import (
     BridgeHeartbeat,
     Command,
@@ -551,6 +551,54 @@ def test_approve_says_what_will_be_booked_and_writes_only_with_yes(world: World,
     assert (shown["written"], shown["status"], shown["detail"]) == (True, "CORRECTED", "applied")
     (command,) = world.read("commands")
     assert (command.kind, command.discrepancy_id, command.by, command.corrections) == ("APPROVE", ID, "alice", ())
+
+
+@pytest.mark.parametrize(("by_ledger", "error"), [(True, CheckFailed), (False, None)])
+def test_an_approval_that_booked_nothing_is_no_success(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, by_ledger: bool, error: type[Exception] | None
+) -> None:
+    """A first of four eyes leaves the difference open too, and is all that was asked for."""
+    monkeypatch.setenv("EXECPOS_RECONCILIATION__FOUR_EYES", "false" if by_ledger else "true")
+    world.difference()
+
+    def end(one: Discrepancy, command: Command) -> Discrepancy:
+        at = At("r-2", command.ts + 1)
+        done = approved(one, command, at, four_eyes=not by_ledger, resolve_within_us=1).discrepancy
+        sent = correcting(done, [blank(Correction, correction_id="c-1", kind="ADJUST")], at) if by_ledger else done
+        return refused(sent, at, "stale_version: at 5, not 4") if by_ledger else done
+
+    deciding(world, monkeypatch, end)
+    done = invoke("discrepancies", "approve", ID, *WHY, "--yes")
+
+    assert f"{ID}: OPEN: " in done.stdout
+    assert (type(done.exception) if done.exception else None) is error
+    if error:
+        assert f"{ID}: OPEN: stale_version: at 5, not 4" in str(done.exception)
+
+
+def test_show_says_of_a_second_part_whether_it_went_out_and_moments_in_seconds(world: World) -> None:
+    made = [blank(Correction, correction_id=name, kind="ADJUST") for name in ("c-1", "c-2")]
+    world.difference(opened_ts=1)
+    (one,) = world.read("discrepancies")
+    sent = correcting(one, made, At("r-2", 1_779_325_200_123_456))
+    world.put("discrepancies", ID, sent)
+    assert [line.split()[1:3] for line in lines("c-")] == [["no", "answer"], ["not", "sent"]]
+
+    outcome = {"account": ACCOUNT, "kind": "ADJUST", "outcome": "REJECTED", "reason": "stale_version", "detail": "at 5, not 4"}
+    world.put("correction-outcomes", ACCOUNT, blank(CorrectionOutcome, correction_id="c-1", **outcome))
+    world.put("discrepancies", ID, refused(sent, At("r-2", 1_779_325_201_000_000), "stale_version"))
+    assert [line.split()[1] for line in lines("c-")] == ["REJECTED", "not"]
+    assert "2026-05-21 01:00:01 " in invoke("discrepancies", "show", ID).stdout
+    assert ".123456" not in invoke("discrepancies", "show", ID).stdout
+
+    world.put("correction-outcomes", ACCOUNT, blank(CorrectionOutcome, correction_id="c-1", **outcome | {"outcome": "APPLIED"}))
+    assert [line.split()[1] for line in lines("c-")] == ["APPLIED", "no"]
+
+
+def lines(start: str) -> list[str]:
+    """Return the lines of corrections that `show` prints, without frames."""
+    shown = (line.strip(" │|┃") for line in invoke("discrepancies", "show", ID).stdout.splitlines())
+    return [" ".join(line.replace("│", " ").split()) for line in shown if line.startswith(start)]
 
 
 def test_an_operators_price_takes_the_place_of_the_proposed_one(world: World) -> None:

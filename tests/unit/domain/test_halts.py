@@ -491,7 +491,12 @@ def test_a_crossing_says_what_an_operator_needs() -> None:
         "the bridge is silent for 12.3 s (halt.heartbeat_gap_s 10.0 s)",
         "6 reads in a row failed (halt.failed_broker_reads 5)",
         "5 of 15 positions are ESTIMATED (halt.estimated_share 0.2)",
-        f"2890 (cash) differs from the broker by 20000; 10000 are allowed (halt.unexplained_quantity, STK); discrepancy {LARGE_ID}",
+        f"2890 (cash) differs from the broker by 20,000; 10,000 are allowed (halt.unexplained_quantity, STK); discrepancy {LARGE_ID}",
     ]
     assert found[-1] == Crossed("unexplained_quantity", "unexplained_quantity:cash", SYMBOL, 20_000, 10_000, found[-1].detail)
+    (worth,) = crossed(facts(differences=(msgspec.structs.replace(differs(1), notional=-micros(2_250_000) - 500_000),)), LIMITS)
+    assert worth.detail.startswith("2890 (cash) differs from the broker by 2,250,000.5 TWD; ")
+    (today,) = crossed(facts(auto_corrected=micros(12_345_678)), LIMITS)
+    assert today.detail.startswith("12,345,678 TWD were corrected without an operator today (halt.daily_auto_correct")
+    assert today.detail.endswith(" 10,000,000)")
     assert halts.SOURCE == "reconciler"

@@ -182,6 +182,7 @@ def test_an_amount_as_text_is_exact_and_shortest(amount: int) -> None:
 
     assert Decimal(text) * 10**6 == amount
     assert money.parse(text, "amount") == amount
+    assert money.grouped(amount).replace(",", "") == text
     assert not ("." in text and text.endswith(("0", ".")))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from execpos.domain import decided, reconcile
+from execpos.domain import allocation, reconcile
 from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import (
     BridgeHeartbeat,
@@ -813,19 +813,114 @@ def test_a_gap_that_no_round_has_covered_is_known_after_a_restart() -> None:
     assert of.net() == 1300
 
 
-def test_an_adjustment_holds_its_symbol_to_reducing_only_beside_strategies_that_hold_something() -> None:
+def state_of_2330(of: World) -> str:
+    """Return what is said of trading 2330 once the reconciler knows the book as it is."""
+    of._tell(of._snapshot(f"another/{of.now_us}"))
+    of.run(2)
+    return of.controls[f"{STOCK}|2330"].state
+
+
+def give(of: World, quantity: int) -> None:
+    """Give what UNASSIGNED holds of 2330 to a strategy."""
+    parts = {"symbol": "2330", "book": "cash", "quantity": quantity, "expected_net_version": -1, "reason": "because"}
+    names = {"strategy_id": "UNASSIGNED", "to_strategy_id": "momentum", "requested_by": "alice"}
+    made = msgspec.structs.replace(BLANK, correction_id=f"t-{of.now_us}", account=STOCK, kind="TRANSFER", ts=of.now_us, **parts, **names)
+    of._waiting.append(made)
+    of._correct()
+    assert (of.outcomes[-1].correction_id, of.outcomes[-1].outcome) == (made.correction_id, "APPLIED"), of.outcomes[-1]
+
+
+def test_reducing_only_after_an_adjustment_ends_once_it_was_given_away_and_a_restart_knows_that() -> None:
     of = world()
-    book = book_of(of._snapshot("m"))
-    alone = msgspec.structs.replace(book, strategies={("2330", "cash"): (("UNASSIGNED", 100),)})
-    beside = msgspec.structs.replace(book, strategies={("2330", "cash"): (("UNASSIGNED", 100), ("momentum", 50))})
+    give(of, 800)
+    of.lost(300)
+    of.gaps += 1
+    of.run(30)
+    assert [(one.kind, one.quantity) for one in of.corrections] == [("ADJUST", 300)]
+    (found,) = of.discrepancies.values()
+    assert (found.status, found.evidence["adjusted"]) == ("CORRECTED", "200 to 500")
+    assert state_of_2330(of) == "REDUCE_ONLY"
 
-    assert decided.allocated({"2330": "why"}, alone) == {}
-    assert decided.allocated({"2330": "why"}, beside) == {"2330": "why"}
-    assert decided.allocated({"2317": "why"}, beside) == {}
+    of.start(discrepancies=tuple(of.discrepancies.values()), controls=tuple(of.controls.values()))
+    of.run(6)
+    assert state_of_2330(of) == "REDUCE_ONLY"
+    give(of, 299)
+    assert state_of_2330(of) == "REDUCE_ONLY"
+    give(of, 1)
 
-    of.state = msgspec.structs.replace(of.state, adjusted={"2330": "why"}, book=beside)
-    of.run(2)
-    assert of.controls[f"{STOCK}|2330"].state == "REDUCE_ONLY"
-    of._tell(of._snapshot("another/marker"))
-    of.run(2)
-    assert of.controls[f"{STOCK}|2330"].state == "ACTIVE"
+    # What UNASSIGNED held before the adjustment stays with it.
+    assert state_of_2330(of) == "ACTIVE"
+    assert dict(of.state.book.strategies["2330", "cash"]) == {"UNASSIGNED": 200, "momentum": 1100}
+
+
+def test_a_restart_before_the_outcome_of_an_adjustment_knows_what_it_does_to_unassigned() -> None:
+    of = world()
+    give(of, 800)
+    of.lost(300)
+    of.gaps += 1
+    while not of.corrections:
+        of.now_us += SECOND_US
+        of._tell(of.heartbeat())
+        of._tell(of.progress())
+        of._tell(None)
+        while of._requests:
+            of.answer(of._requests.pop(0))
+    (found,) = of.discrepancies.values()
+    assert found.status == "APPROVED"
+
+    of.start(discrepancies=(found,), controls=tuple(of.controls.values()))
+    of.run(6)
+
+    assert of.net() == 1300
+    assert state_of_2330(of) == "REDUCE_ONLY"
+    give(of, 300)
+    assert state_of_2330(of) == "ACTIVE"
+
+
+KEY = ("2330", "cash")
+
+
+@pytest.mark.parametrize(
+    ("adjusted", "holds", "waits"),
+    [
+        ("0 to 100", {"UNASSIGNED": 100, "momentum": 50}, True),
+        ("0 to 100", {"UNASSIGNED": 1, "momentum": 50}, True),
+        ("0 to 100", {"momentum": 150}, False),
+        # Nobody else is there to whom it could belong.
+        ("0 to 100", {"UNASSIGNED": 100}, False),
+        ("200 to 300", {"UNASSIGNED": 201, "momentum": 50}, True),
+        ("200 to 300", {"UNASSIGNED": 200, "momentum": 50}, False),
+        ("200 to 100", {"UNASSIGNED": 100, "momentum": 50}, True),
+        ("200 to 100", {"UNASSIGNED": 200, "momentum": -50}, False),
+        ("200 to -100", {"UNASSIGNED": -100, "momentum": 50}, True),
+        ("200 to -100", {"momentum": 50}, False),
+    ],
+)
+def test_an_adjustment_waits_beside_strategies_until_unassigned_is_back(adjusted: str, holds: dict[str, int], *, waits: bool) -> None:
+    of = world()
+    book = msgspec.structs.replace(book_of(of._snapshot("m")), strategies={KEY: tuple(sorted(holds.items()))})
+    one = allocation.read(adjusted)
+    assert one is not None
+
+    assert allocation.waiting({KEY: one}, book) == ({KEY: one} if waits else {})
+
+
+def test_a_book_of_before_the_adjustment_does_not_end_it() -> None:
+    of = world()
+    book = msgspec.structs.replace(book_of(of._snapshot("m")), strategies={KEY: (("UNASSIGNED", 200), ("momentum", 50))})
+    now = (book.ledger_epoch, book.rows[KEY].version)
+    later = allocation.Adjusted(200, 300, (now[0], now[1] + 1))
+
+    assert allocation.waiting({KEY: later}, book) == {KEY: later}
+    assert allocation.waiting({KEY: msgspec.structs.replace(later, since=now)}, book) == {}
+
+
+def test_a_second_adjustment_does_not_forget_the_first_and_both_survive_as_text() -> None:
+    first, second = allocation.Adjusted(200, 500, (1, 7)), allocation.Adjusted(450, 400, (1, 9))
+
+    both = allocation.more(allocation.more({}, KEY, first), KEY, second)
+
+    assert both == {KEY: allocation.Adjusted(200, 400, (1, 9))}
+    assert allocation.written(both, "2330") == {"adjusted cash": "200 to 400 at 1.9"}
+    assert allocation.written(both, "2317") == {}
+    assert allocation.remembered({"adjusted cash": "200 to 400 at 1.9", "adjusted x": "who knows", "cause x": "1 to 2"}, "2330") == both

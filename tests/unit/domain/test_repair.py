@@ -376,7 +376,7 @@ def test_within_every_limit_and_explained_by_a_gap_it_may_be_done() -> None:
         ({"limits": limits(enabled=False)}, "auto_correct.enabled"),
         ({"limits": limits(limits={})}, "has no STK"),
         ({"limits": limits(limits={"STK": TypeLimit(999, micros(500_000))})}, "STK.quantity (999)"),
-        ({"limits": limits(limits={"STK": TypeLimit(2_000, micros(99_999))})}, "STK.notional_twd (99999)"),
+        ({"limits": limits(limits={"STK": TypeLimit(2_000, micros(99_999))})}, "STK.notional_twd (99,999)"),
         ({"limits": limits(daily_count_per_key=2), "spent": Spent(TODAY, {("2890", "cash"): 2}, 0)}, "daily_count_per_key"),
         ({"limits": limits(daily_notional=micros(150_000)), "spent": Spent(TODAY, {}, micros(50_001))}, "daily_notional_twd_per_account"),
         ({"quality": "BLOCKED"}, "BLOCKED"),
