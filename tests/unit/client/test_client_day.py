@@ -390,7 +390,7 @@ def test_the_command_shows_what_a_view_does() -> None:
     )  # fmt: skip
     assert (lacking["day_pnl"], lacking["close_session"], lacking["close_mark_ts"]) == (None, "2026-05-21D", None)
     shape = command._table(found, "Positions")
-    assert [list(column.cells) for column in shape.columns if column.header == "day"] == [["-", "2000"]]
+    assert [[str(cell) for cell in column.cells] for column in shape.columns if column.header == "day"] == [["-", "2000"]]
 
     world.put("positions", before[0].position_key, None, world.account_partition())
     standing.refresh()
