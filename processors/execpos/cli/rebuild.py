@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from execpos.cli import connect
-from execpos.cli.asking import agreed, command, new_id, now_us, said_why
+from execpos.cli.asking import agreed, by_option, command, new_id, now_us, said_why
 from execpos.cli.config import config_option
 from execpos.cli.moments import login, one_account
 from execpos.cli.output import json_option, print_json, stderr, stdout, table
@@ -37,7 +37,7 @@ _LINES_MAX = 50
 @click.option("--from-beginning", is_flag=True, help="Fold from the first record, or the first checkpoint after what is lost. [default]")
 @click.option("--since", type=click.Choice(["checkpoint"]), help="Fold from each account's last checkpoint: quick, and trusts it.")
 @click.option("--reason", default="", help="With --apply: why, for the record.")
-@click.option("--by", help="Who does it. [default: the name of the login]")
+@by_option
 @click.option("--yes", is_flag=True, help="With --apply: do it without asking; needed where nobody can be asked.")
 @click.option(
     "--wait", "wait_s", type=click.FloatRange(0), default=_WAIT_S, show_default=True, help="Seconds to wait for the ledger; 0: none."

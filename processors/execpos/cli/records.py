@@ -10,20 +10,16 @@ import msgspec
 from execpos.cli import connect
 from execpos.codecs import framing
 from execpos.codecs.avro import Decoder, Encoder, schema_text
-from execpos.errors import DependencyError, Park
+from execpos.errors import Park
 from execpos.kafka.follow import Follower
+from execpos.kafka.writing import write_all
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError
-
     from execpos.codecs.registry import Schemas
     from execpos.kafka.ports import Cluster, Message
     from execpos.settings import Settings
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-# How long Kafka may take to have one record.
-_WRITE_S = 10.0
 
 
 class Records:
@@ -127,24 +123,13 @@ class Records:
         """
         if self._schemas is None and name not in self._written_as:
             self.learn()
-        failed: list[str] = []
+        known = self._schemas
 
-        def delivered(error: "KafkaError | None", message: "Message") -> None:
-            del message
-            if error is not None:
-                failed.append(error.name())
+        def encoded(record: msgspec.Struct) -> bytes:
+            return Encoder(type(record), self._written_as[name] if known is None else known.ids[type(record)])(record)
 
-        with closing(self.cluster.idempotent_producer("command")) as producer:
-            for key, record in records:
-                schema_id = self._schemas.ids[type(record)] if self._schemas is not None else self._written_as[name]
-                producer.produce(self.topic(name), -1, key.encode(), Encoder(type(record), schema_id)(record), delivered)
-            left = producer.flush(_WRITE_S)
-        if left or failed:
-            raise DependencyError(
-                f"Kafka did not take {left + len(failed)} of {len(records)} records for {self.topic(name)}: "
-                + (failed[0] if failed else "no answer"),
-                hint="check that the broker is up and has the topic; what was written may still arrive",
-            )
+        topic = self.topic(name)
+        write_all(self.cluster, "command", topic, [(key.encode(), encoded(record)) for key, record in records], f"records for {topic}")
 
 
 class Followed(Generic[T]):

@@ -1,6 +1,5 @@
 """`execpos positions transfer`: moves quantity from one strategy to another, at cost, and leaves NET as it is."""
 
-import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from execpos.cli import connect
+from execpos.cli.asking import new_id, now_us
 from execpos.cli.config import config_option
 from execpos.cli.moments import login, one_account
 from execpos.cli.output import json_option, print_json, stdout, table
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from execpos.codecs.registry import Schemas
     from execpos.domain.events import Correction, CorrectionOutcome, PositionState
     from execpos.kafka.ports import Cluster
-
-# Random part of the correction's id: two of one moment do not meet.
-_ID_BYTES = 8
 
 # How long to wait when nothing is said, and how often to look.
 _WAIT_S = 30.0
@@ -135,7 +132,7 @@ def _correction(account: str, symbol: str, book: str, giver: str, receiver: str,
 
     return msgspec.structs.replace(
         BLANK,
-        correction_id=f"transfer-{secrets.token_hex(_ID_BYTES)}",
+        correction_id=new_id("transfer"),
         account=account,
         kind="TRANSFER",
         symbol=symbol,
@@ -146,7 +143,7 @@ def _correction(account: str, symbol: str, book: str, giver: str, receiver: str,
         reason=reason,
         requested_by=by,
         approved_by=by,
-        ts=time.time_ns() // 1000,
+        ts=now_us(),
     )
 
 

@@ -58,6 +58,11 @@ def strategy_scope(strategy_id: str) -> str:
     return f"{_STRATEGY}{strategy_id}"
 
 
+def covers(scope: str, account: str) -> bool:
+    """Say whether a scope is an account, or one of its symbols."""
+    return scope == account or scope.startswith(f"{account}|")
+
+
 def scopes(account: str, symbol: str, strategy_id: str) -> tuple[str, ...]:
     """Return every scope that covers an order; an empty symbol or strategy leaves its scope out."""
     found = [EVERYTHING, account]

@@ -61,7 +61,7 @@ def begin(
         fills: newest revisions of the account's fills of before, oldest first: of the last `rules.lag_us` at least.
     """
     known = [one for one in discrepancies if one.account == account]
-    said = [one for one in controls if one.scope == account or one.scope.startswith(f"{account}|")]
+    said = [one for one in controls if control.covers(one.scope, account)]
     own = {one.scope: one for one in said if one.source == SOURCE}
     memory = own[account].evidence if account in own else {}
     adjusted = {
@@ -194,7 +194,7 @@ def _take(turn: Turn, record: Record) -> None:
     if isinstance(record, Progress):
         _progress(turn, record)
     elif isinstance(record, TradingControl):
-        if record.source == OPERATOR and (record.scope == account or record.scope.startswith(f"{account}|")):
+        if record.source == OPERATOR and control.covers(record.scope, account):
             turn.put(operators={**turn.state.operators, record.scope: record})
     elif record.account == account:
         _take_own(turn, record)
@@ -267,8 +267,3 @@ def _fill(turn: Turn, record: FillEvent) -> bool:
     turn.refresh()
     turn.want("OVERFILL")
     return True
-
-
-def is_settled(state: State) -> bool:
-    """Tell whether no round has to follow: for tests and benches."""
-    return state.current is None and not state.triggers and not watch.recovering(state)

@@ -228,8 +228,3 @@ class Output(msgspec.Struct, frozen=True, eq=False):
     discrepancies: tuple[Discrepancy, ...] = ()
     controls: tuple[TradingControl, ...] = ()
     rounds: tuple[ReconciliationRound, ...] = ()
-
-
-def proven_ts(state: State, key: Key) -> int:
-    """Return when a key was last found equal: the begin of that round's reads."""
-    return state.unproven.get(key, state.compared_ts)

@@ -135,6 +135,18 @@ def _part(firsts: Sequence[int], ends: Sequence[int]) -> Part:
     return Part(rows, orders, valuations)
 
 
+def joined(parts: Sequence[PositionSnapshot]) -> PositionSnapshot:
+    """Return the whole of all parts of one snapshot, in order, as if it had one part."""
+    return msgspec.structs.replace(
+        parts[-1],
+        part=1,
+        parts=1,
+        positions=tuple(chain.from_iterable(one.positions for one in parts)),
+        orders=tuple(chain.from_iterable(one.orders for one in parts)),
+        valuations=tuple(chain.from_iterable(one.valuations for one in parts)),
+    )
+
+
 class Parts:
     """Puts the parts of snapshots together, in the order in which they were written. One partition, or one account, at a time."""
 
@@ -158,11 +170,4 @@ class Parts:
             self._open[part.account] = known
             return None
         self._open.pop(part.account, None)
-        return msgspec.structs.replace(
-            part,
-            part=1,
-            parts=1,
-            positions=tuple(chain.from_iterable(one.positions for one in known)),
-            orders=tuple(chain.from_iterable(one.orders for one in known)),
-            valuations=tuple(chain.from_iterable(one.valuations for one in known)),
-        )
+        return joined(known)

@@ -6,7 +6,6 @@ the position and not the reports, so what it found equal needs no report of befo
 
 import msgspec
 
-from execpos.domain import ids
 from execpos.domain.events import BridgeHeartbeat, BridgeProgress, Progress
 from execpos.domain.repair import Gap
 from execpos.domain.sides import Book, Key
@@ -175,8 +174,3 @@ def newly_marked(before: dict[Key, str] | None, now: dict[Key, str]) -> bool:
     if before is None:
         return False
     return any(before.get(key) != quality for key, quality in now.items())
-
-
-def whole_account(key: Key) -> bool:
-    """Tell the mark of a whole account from that of a key."""
-    return key[0] == ids.WHOLE_ACCOUNT

@@ -4,22 +4,19 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from confluent_kafka import KafkaError
 
 from execpos.codecs.avro import Decoder, Encoder
 from execpos.codecs.registry import Schemas
 from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import Correction, CorrectionOutcome, PositionSnapshot
 from execpos.domain.snapshot import Parts
-from execpos.errors import CheckFailed, DependencyError
+from execpos.errors import CheckFailed
 from execpos.kafka.follow import Follower
 from execpos.kafka.ports import Cluster, Message
+from execpos.kafka.writing import write_all
 
 # An answer takes a transaction; looking more often would only load the broker.
 _POLL_S = 0.05
-
-# How long Kafka may take to have the requests.
-_WRITE_S = 10.0
 
 
 def snapshot_request(correction_id: str, account: str, reason: str, requested_by: str, ts_us: int) -> Correction:
@@ -61,25 +58,8 @@ class Asking:
         Raises:
             DependencyError: it does not have all of them in time; some may be answered all the same.
         """
-        failed: list[str] = []
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            del message
-            if error is not None:
-                failed.append(error.name())
-
-        producer = self._cluster.idempotent_producer("asking")
-        try:
-            for request in requests:
-                producer.produce(self._corrections, -1, request.account.encode(), self._encode(request), delivered)
-            left = producer.flush(_WRITE_S)
-        finally:
-            producer.close()
-        if left or failed:
-            raise DependencyError(
-                f"Kafka did not take {left + len(failed)} of {len(requests)} requests: {', '.join(sorted(set(failed))) or 'no answer'}",
-                hint="check that the broker is up and has the topic",
-            )
+        records = [(request.account.encode(), self._encode(request)) for request in requests]
+        write_all(self._cluster, "asking", self._corrections, records, "requests")
 
     def answers(self, requests: Sequence[Correction], timeout_s: float) -> Iterator[PositionSnapshot]:
         """Yield the snapshot of each request as it comes, put together, until all are there or the time is over.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 
 from execpos.codecs.avro import Decoder
+from execpos.domain import control
 from execpos.domain.events import TradingControl
 from execpos.errors import ExecposError, Park
 from execpos.kafka.ports import Cluster, Tail, TopicPartition
@@ -49,11 +50,6 @@ class Heard(NamedTuple):
 def is_own(key: bytes | None) -> bool:
     """Say whether a key of exec.control is the reconciler's own."""
     return (key or b"").endswith(_OWN_KEYS)
-
-
-def covers(scope: str, account: str) -> bool:
-    """Say whether a scope is an account, or one of its symbols."""
-    return scope == account or scope.startswith(f"{account}|")
 
 
 class Watch:
@@ -98,7 +94,9 @@ class Watch:
         """Return what stands at or past `offset` and concerns an account, in the order in which it was said."""
         if not self._newest:
             return []
-        return sorted(heard for heard in list(self._newest.values()) if heard.offset >= offset and covers(heard.said.scope, account))
+        return sorted(
+            heard for heard in list(self._newest.values()) if heard.offset >= offset and control.covers(heard.said.scope, account)
+        )
 
     def look(self, tail: Tail, timeout_s: float) -> None:
         """Take in what was committed since the last call; waits up to `timeout_s` for it. Called by the thread."""

@@ -12,13 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from execpos.codecs.avro import Decoder
+from execpos.domain import control
 from execpos.domain.discrepancies import terminal
 from execpos.domain.events import Discrepancy, FillEvent, TradingControl
 from execpos.errors import Park
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Cluster, Message, RestoreContext, Span, TopicPartition
 from execpos.kafka.restore import IDLE_S, METADATA_S
-from execpos.reconciler.controls import covers, is_own
+from execpos.reconciler.controls import is_own
 from execpos.reconciler.held import Decoders
 from execpos.reconciler.outputs import Names
 from execpos.telemetry.log import Logger
@@ -143,7 +144,7 @@ class Restorer:
             account = account_of(said.scope) if said is not None else ""
             if said is None or not account or self._partition(account) not in mine:
                 continue
-            if covers(said.scope, account):
+            if control.covers(said.scope, account):
                 found[account].append(said)
                 if is_own(key) and said.latched:
                     own.add(account)
