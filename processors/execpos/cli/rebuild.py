@@ -1,6 +1,7 @@
 """`execpos rebuild`: folds the history of accounts anew, compares with the live books, and has the ledger put right what differs."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 # How long to wait for snapshots, and for a ledger that folds a long history beside its work.
 _SNAPSHOT_S = 30.0
 _WAIT_S = 600.0
-_LOOK_S = 0.1
 
 # Lines of differences that people are shown; --json has all.
 _LINES_MAX = 50
@@ -184,27 +184,15 @@ def _applied(
 ) -> "list[CorrectionOutcome]":
     """Write the requests, and beside each the record of who did it; return what the ledger answers in time."""
     from execpos.cli.records import Records  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.domain.events import CorrectionOutcome  # noqa: PLC0415 (as above)
     from execpos.kafka.asking import Asking  # noqa: PLC0415 (as above)
 
     records = Records(cluster, settings).learn()
-    outcomes = records.follow("correction-outcomes", CorrectionOutcome)
-    asking = Asking(cluster, schemas, settings.kafka.prefix)
-    try:
+    with closing(Asking(cluster, schemas, settings.kafka.prefix)) as asking:
         for one in asked:
             told = command("REBUILD", one.account, one.requested_by, corrections=(one,), reason=one.reason)
             records.write("commands", one.account, told)
         asking.write(asked)
-        wanted = {one.correction_id for one in asked}
-        found: dict[str, CorrectionOutcome] = {}
-        deadline_s = time.monotonic() + wait_s
-        while len(found) < len(wanted) and time.monotonic() < deadline_s:
-            found |= {one.correction_id: one for one in outcomes.poll() if one.correction_id in wanted}
-            time.sleep(_LOOK_S)
-        return list(found.values())
-    finally:
-        asking.close()
-        outcomes.close()
+        return asking.outcomes(asked, wait_s)
 
 
 def _plain(findings: "Findings") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`execpos positions transfer`: moves quantity from one strategy to another, at cost, and leaves NET as it is."""
 
-import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from execpos.domain.events import Correction, CorrectionOutcome, PositionState
     from execpos.kafka.ports import Cluster
 
-# How long to wait when nothing is said, and how often to look.
+# How long to wait when nothing is said.
 _WAIT_S = 30.0
-_LOOK_S = 0.05
 
 
 @click.command()
@@ -149,29 +148,11 @@ def _correction(account: str, symbol: str, book: str, giver: str, receiver: str,
 
 def _asked(cluster: "Cluster", schemas: "Schemas", prefix: str, correction: "Correction", wait_s: float) -> "CorrectionOutcome | None":
     """Write the correction and return the ledger's answer; None when it did not come in time, or nobody waits."""
-    from execpos.codecs.avro import Decoder  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.domain.events import CorrectionOutcome  # noqa: PLC0415 (as above)
-    from execpos.kafka.asking import Asking  # noqa: PLC0415 (as above)
-    from execpos.kafka.follow import Follower  # noqa: PLC0415 (as above)
+    from execpos.kafka.asking import Asking  # noqa: PLC0415 (`--help` must not pay for it)
 
-    decode = Decoder(CorrectionOutcome, schemas.writers[CorrectionOutcome])
-    follower: Follower = Follower(cluster, [f"{prefix}exec.correction-outcomes.v1"])
-    asking = Asking(cluster, schemas, prefix)
-    try:
-        # Before it is written, so that the answer cannot come earlier.
-        follower.skip()
+    with closing(Asking(cluster, schemas, prefix)) as asking:
         asking.write([correction])
-        deadline_s = time.monotonic() + wait_s
-        while time.monotonic() < deadline_s:
-            for message in follower.poll():
-                outcome = decode(message.value() or b"")
-                if outcome.correction_id == correction.correction_id:
-                    return outcome
-            time.sleep(_LOOK_S)
-        return None
-    finally:
-        asking.close()
-        follower.close()
+        return next(iter(asking.outcomes([correction], wait_s)), None)
 
 
 def _show(report: dict[str, Any], rows: "dict[str, PositionState]") -> None:

@@ -1,4 +1,4 @@
-"""Asks the ledger for snapshots and waits for them: requests go in like corrections, answers come out with the request's id."""
+"""Asks the ledger, as for snapshots, and waits: requests go in like corrections, answers come out with the request's id."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,8 @@ class Asking:
         self._snapshot = Decoder(PositionSnapshot, schemas.writers[PositionSnapshot])
         self._outcome = Decoder(CorrectionOutcome, schemas.writers[CorrectionOutcome])
         self._parts = Parts()
-        self._follower = Follower(cluster, [self._snapshots, f"{prefix}exec.correction-outcomes.v1"])
+        self._outcomes = f"{prefix}exec.correction-outcomes.v1"
+        self._follower = Follower(cluster, [self._snapshots, self._outcomes])
         self._follower.skip()
 
     def close(self) -> None:
@@ -78,6 +79,21 @@ class Asking:
             if time.monotonic() >= deadline_s:
                 return
             time.sleep(_POLL_S)
+
+    def outcomes(self, requests: Sequence[Correction], timeout_s: float) -> list[CorrectionOutcome]:
+        """Return what the ledger says of each request, applied or rejected, once it has said so of all or the time is over; 0 waits not."""
+        wanted = {request.correction_id for request in requests}
+        found: dict[str, CorrectionOutcome] = {}
+        deadline_s = time.monotonic() + timeout_s
+        while len(found) < len(wanted) and time.monotonic() < deadline_s:
+            for message in self._follower.poll():
+                if message.topic() == self._outcomes:
+                    outcome = self._outcome(message.value() or b"")
+                    if outcome.correction_id in wanted:
+                        found[outcome.correction_id] = outcome
+            if len(found) < len(wanted):
+                time.sleep(_POLL_S)
+        return list(found.values())
 
     def _taken(self, message: Message, open_ids: set[str]) -> PositionSnapshot | None:
         if message.topic() == self._snapshots:
