@@ -396,13 +396,57 @@ def test_partitions_that_were_lost_are_restored_again() -> None:
     one, one_task = world.loop(instance="one")
     one.start()
     drain(world, one)
-    one.consumer.suspend()  # type: ignore[attr-defined] # the twin's way to stand still
-    world.clock.sleep(100.0)
+    # Its beats do not come through while the loop runs on.
+    world.broker.reachable = False
+    one.consumer.suspend()  # type: ignore[attr-defined] # the twin's way to stop beating
+    for _ in range(100):
+        world.clock.sleep(1.0)
+        one.step()
+    world.broker.reachable = True
     world.broker.group("group").expire(world.clock())
     world.send(20)
     drain(world, one)
 
     assert one_task.revoked == [0, 1, 2]
+    assert one_task.restored == [0, 1, 2, 0, 1, 2]
+    world.check(one_task)
+
+
+def test_who_stood_still_past_the_session_ends_before_joining_again() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    one.consumer.suspend()  # type: ignore[attr-defined] # the twin's way to stand still
+    world.clock.sleep(100.0)
+    world.broker.group("group").expire(world.clock())
+
+    with pytest.raises(Fenced, match="one stood still for 100 s"):
+        one.step()
+    one.consumer.poll(0.0)
+    assert not world.broker.group("group").members, "it joined again, which would end a successor"
+    assert one_task.revoked == [0, 1, 2]
+    one.close()
+
+    successor, task = world.loop(instance="one")
+    successor.start()
+    drain(world, successor)
+    world.check(task)
+
+
+def test_a_short_pause_joins_again() -> None:
+    world = World()
+    world.send(20)
+    one, one_task = world.loop(instance="one")
+    one.start()
+    drain(world, one)
+    # Thrown out by the group, as by a coordinator that moved, although it ran all the time.
+    world.clock.sleep(20.0)
+    world.broker.group("group").leave(one.consumer._member)  # type: ignore[attr-defined] # white box
+    world.send(20)
+    drain(world, one)
+
     assert one_task.restored == [0, 1, 2, 0, 1, 2]
     world.check(one_task)
 

@@ -48,6 +48,7 @@ class Assignment:
         task: owns the state.
         instance_id: the member's static name.
         committed_s: how long to wait for stable committed offsets.
+        stood_still_s: who was not polled for longer and has lost its partitions ends: it may have a successor of the same name.
         clock: monotonic seconds.
         sleep: how to wait.
         fault: see `loop`.
@@ -61,6 +62,7 @@ class Assignment:
         *,
         instance_id: str,
         committed_s: float,
+        stood_still_s: float,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         fault: Fault = no_fault,
@@ -80,7 +82,9 @@ class Assignment:
         self._task = task
         self._instance_id = instance_id
         self._committed_s = committed_s
+        self._stood_still_s = stood_still_s
         self._clock = clock
+        self._polled_s = clock()
         self._sleep = sleep
         self._fault = fault
         self._assigned: list[TopicPartition] = []
@@ -111,10 +115,20 @@ class Assignment:
         self._forget()
 
     def on_lost(self, tps: list[TopicPartition]) -> None:
-        """Forget everything: others may have worked on it already."""
+        """Forget everything: others may have worked on it already.
+
+        Raises:
+            Fenced: nothing ran here for so long that a supervisor may have started a successor; to join again would end that one.
+        """
         del tps
         self.let_go()
         self._forget()
+        still_s = self._clock() - self._polled_s
+        if still_s > self._stood_still_s:
+            raise Fenced(
+                f"{self._instance_id} stood still for {still_s:.0f} s and lost its partitions meanwhile",
+                hint="was the process or the machine suspended? The supervisor starts this one again",
+            )
 
     def _forget(self) -> None:
         self._assigned = []
@@ -129,7 +143,7 @@ class Assignment:
         """Return the next record; a failure that passes is logged and None.
 
         Raises:
-            Fenced: another process joined under this name.
+            Fenced: another process joined under this name, or may have while this one stood still.
             DependencyError: Kafka refuses.
         """
         try:
@@ -140,6 +154,8 @@ class Assignment:
                 raise self.refused(failure) from error
             _log.warning("consumer_failed", reason=failure.what)
             return None
+        finally:
+            self._polled_s = self._clock()
 
     def take_over(self) -> None:
         """Restore what was assigned and was not here before, and start reading it. Blocks; an interruption leaves `changed` set.

@@ -102,6 +102,7 @@ class Loop:
             task,
             instance_id=instance_id,
             committed_s=self._limits.committed_s,
+            stood_still_s=self._limits.transaction.stood_still_s,
             clock=clock,
             sleep=sleep,
             fault=fault,

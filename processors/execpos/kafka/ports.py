@@ -80,7 +80,8 @@ class Consumer(Protocol):
     ) -> None:
         """Join the group. Callbacks run inside `poll`, `consume` and `close` only; each list is the whole assignment (range assignor).
 
-        What was assigned stands still (paused, no position taken) until `seek` and `resume` are called.
+        What was assigned stands still (paused, no position taken) until `seek` and `resume` are called. When `on_lost` raises, this member
+        joins no more.
         """
         ...
 

@@ -56,16 +56,26 @@ class KafkaConsumer:
             self._held = dict.fromkeys(_ours(tps))
             on_assign(list(self._held))
 
-        def taken(callback: Callback) -> Callable[[Consumer, list[LibraryPartition]], None]:
-            def call(_: Consumer, tps: list[LibraryPartition]) -> None:
-                self._consumer.unassign()
-                self._started = False
-                self._held = {}
-                callback(_ours(tps))
+        def revoked(_: Consumer, tps: list[LibraryPartition]) -> None:
+            self._give_back()
+            on_revoke(_ours(tps))
 
-            return call
+        def lost(_: Consumer, tps: list[LibraryPartition]) -> None:
+            try:
+                on_lost(_ours(tps))
+            except Exception:
+                # Once the partitions are given back, the library joins again by itself, and would end a successor of the same name.
+                self._consumer.unsubscribe()
+                raise
+            finally:
+                self._give_back()
 
-        self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=taken(on_revoke), on_lost=taken(on_lost))
+        self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def _give_back(self) -> None:
+        self._consumer.unassign()
+        self._started = False
+        self._held = {}
 
     def poll(self, timeout_s: float) -> Message | None:
         if self._error is not None:

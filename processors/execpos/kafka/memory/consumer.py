@@ -145,7 +145,11 @@ class MemoryConsumer:
             raise failure(KafkaError.FENCED_INSTANCE_ID, f"another member took over {self._instance_id}", fatal=True)
         held = sorted(self._positions)
         self._positions, self._generation, self._member = {}, None, None
-        self._on_lost(held)
+        try:
+            self._on_lost(held)
+        except Exception:
+            self._topics = ()
+            raise
         return True
 
     def _give_up(self) -> bool:
