@@ -51,6 +51,13 @@ def test_the_library_takes_every_setting_of_ours() -> None:
         one.close()
 
 
+def test_a_producer_that_finds_no_broker_to_connect_to_keeps_its_records() -> None:
+    producer = KafkaCluster(NOWHERE).idempotent_producer("c", 0.05)
+    producer.produce("t", 0, b"k", b"v", lambda _error, _message: None)
+    assert producer.flush(0.05) == 1
+    producer.close()
+
+
 def test_nothing_is_sought_or_started_that_is_not_assigned() -> None:
     consumer = KafkaConsumer(NOWHERE, "g", "i")
     with pytest.raises(KafkaException) as caught:

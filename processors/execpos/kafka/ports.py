@@ -280,8 +280,14 @@ class Cluster(Protocol):
         """Return a producer of `transactional_id`; nothing is taken over before its `init`."""
         ...
 
-    def idempotent_producer(self, client_id: str) -> IdempotentProducer:
-        """Return a gapless producer."""
+    def idempotent_producer(self, client_id: str, connect_s: float = 0.0) -> IdempotentProducer:
+        """Return a gapless producer.
+
+        Args:
+            client_id: names the connection.
+            connect_s: wait up to this long for a connection: without one, a producer's first record may leave half a second later. A
+                broker that does not answer is no error here.
+        """
         ...
 
     def reader(self) -> Reader:

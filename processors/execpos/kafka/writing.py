@@ -11,6 +11,9 @@ from execpos.kafka.ports import Cluster, Message
 # How long Kafka may take to have all of them.
 _WRITE_S = 10.0
 
+# The part of it that may go into the connection, so that a HALT is not half a second late.
+_CONNECT_S = 2.0
+
 
 def write_all(cluster: Cluster, client_id: str, topic: str, records: Sequence[tuple[bytes, bytes]], what: str) -> None:
     """Write keys and values to one topic, placed by their keys, in order, and wait until Kafka has them all. Blocks.
@@ -32,10 +35,10 @@ def write_all(cluster: Cluster, client_id: str, topic: str, records: Sequence[tu
         if error is not None:
             failed.append(error.name())
 
-    with closing(cluster.idempotent_producer(client_id)) as producer:
+    with closing(cluster.idempotent_producer(client_id, _CONNECT_S)) as producer:
         for key, value in records:
             producer.produce(topic, -1, key, value, delivered)
-        left = producer.flush(_WRITE_S)
+        left = producer.flush(_WRITE_S - _CONNECT_S)
     if left or failed:
         raise DependencyError(
             f"Kafka did not take {left + len(failed)} of {len(records)} {what}: {', '.join(sorted(set(failed))) or 'no answer'}",

@@ -463,9 +463,10 @@ def test_a_key_is_placed_as_java_places_it(kafka: Harness) -> None:
     producer.close()
 
 
-def test_an_idempotent_producer_keeps_the_order_and_tells_each_delivery_once(kafka: Harness) -> None:
+@pytest.mark.parametrize("connect_s", [0.0, LIVENESS_S])
+def test_an_idempotent_producer_keeps_the_order_and_tells_each_delivery_once(kafka: Harness, connect_s: float) -> None:
     topic = kafka.topic("raw")
-    producer = kafka.cluster.idempotent_producer(kafka.name("bridge"))
+    producer = kafka.cluster.idempotent_producer(kafka.name("bridge"), connect_s)
     offsets: list[int] = []
 
     def delivered(error: KafkaError | None, message: Message) -> None:

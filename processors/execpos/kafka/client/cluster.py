@@ -65,8 +65,8 @@ class KafkaCluster:
     def transactional_producer(self, transactional_id: str) -> KafkaTransactionalProducer:
         return _made(lambda: KafkaTransactionalProducer(self._settings, transactional_id))
 
-    def idempotent_producer(self, client_id: str) -> KafkaIdempotentProducer:
-        return _made(lambda: KafkaIdempotentProducer(self._settings, client_id))
+    def idempotent_producer(self, client_id: str, connect_s: float = 0.0) -> KafkaIdempotentProducer:
+        return _made(lambda: KafkaIdempotentProducer(self._settings, client_id, connect_s))
 
     def reader(self) -> KafkaReader:
         return _made(lambda: KafkaReader(self._settings, self._client_id))

@@ -22,8 +22,8 @@ class MemoryCluster:
     def transactional_producer(self, transactional_id: str) -> MemoryTransactionalProducer:
         return MemoryTransactionalProducer(self.broker, transactional_id)
 
-    def idempotent_producer(self, client_id: str) -> MemoryIdempotentProducer:
-        del client_id
+    def idempotent_producer(self, client_id: str, connect_s: float = 0.0) -> MemoryIdempotentProducer:
+        del client_id, connect_s
         return MemoryIdempotentProducer(self.broker)
 
     def reader(self) -> MemoryReader:
