@@ -272,3 +272,23 @@ def test_records_without_the_deals_that_no_callback_has_told_of(stage: Make) -> 
     assert fewer < all_of_them
     assert played.answered(account) == played.held(account)
     assert len(played.faults("records_incomplete")) == 2
+
+
+def test_the_parts_of_an_order_stay_what_they_were_when_they_were_asked_for(stage: Make) -> None:
+    played = stage().login().play()
+    played.api.update_status()
+    trade = played.api.list_trades()[0]
+
+    assert trade.status is trade["status"]
+    assert list(trade.dict()) == trade.keys() == ["contract", "order", "status"]
+    assert len(trade) == 3
+    assert "order" in trade
+    assert "_makers" not in trade
+    assert f"id={trade.order.id!r}" in repr(trade)
+    for wrong in ("fills", "_makers"):
+        with pytest.raises(KeyError):
+            trade[wrong]
+    with pytest.raises(AttributeError, match="Trade has no field 'fills'"):
+        _ = trade.fills
+    with pytest.raises(AttributeError, match="read-only"):
+        trade.status = None

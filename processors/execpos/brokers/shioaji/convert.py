@@ -132,7 +132,8 @@ def trades(answer: str, found: Any, account: BrokerAccount, now: datetime) -> li
     for row in rows(answer, found):
         order = row.part("order")
         owner = order.part("account")
-        if (owner.text("account_type"), owner.text("broker_id"), owner.text("account_id")) == account:
+        # The list is of all accounts of the login: most rows are told apart by their number alone.
+        if owner.text("account_id") == account.account_id and (owner.text("account_type"), owner.text("broker_id")) == account[:2]:
             trade = _trade(row, order, account.market)
             if not _ghost(row.part("status"), trade, now):
                 made.append(trade)

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 from execpos.brokers.sim.config import TAIPEI
-from execpos.brokers.sim.objects import Account, Row, Word, row
+from execpos.brokers.sim.objects import Account, Parted, Row, Word, row
 
 _CATEGORIES = {"STK": "stocks", "FUT": "futures", "OPT": "options"}
 
@@ -51,18 +51,27 @@ class Contracts:
 
 
 def trade(fields: Mapping[str, Any], account: Account) -> Row:
-    """Return an order of the order list, with `contract`, `order` and `status`; times of the status in Taipei's zone."""
-    status = dict(fields["status"])
+    """Return an order of the order list, with `contract`, `order` and `status`; times of the status in Taipei's zone.
+
+    The parts are made when they are asked for, as the library makes its own: who lists thousands of orders mostly reads a few of them.
+    """
+    return Parted(
+        "Trade",
+        {
+            "contract": lambda: row("Contract", fields["contract"]),
+            "order": lambda: row("Order", fields["order"] | {"account": account}),
+            "status": lambda: _order_status(fields["status"]),
+        },
+    )
+
+
+def _order_status(fields: Mapping[str, Any]) -> Row:
+    status = dict(fields)
     status["order_datetime"] = _moment(status.pop("order_us"))
     status["modified_time"] = _moment(status.pop("modified_us"))
     status["status"] = Word("OrderStatus", status["status"])
     status["deals"] = [row("Deal", each | {"datetime": _moment(round(each["ts"] * 1_000_000))}) for each in status["deals"]]
-    parts = {
-        "contract": row("Contract", fields["contract"]),
-        "order": row("Order", fields["order"] | {"account": account}),
-        "status": Row("OrderStatus", status),
-    }
-    return Row("Trade", parts)
+    return Row("OrderStatus", status)
 
 
 def tick(fields: Mapping[str, Any]) -> Row:

@@ -4,7 +4,8 @@ Callers see the same habits as with Shioaji 1.7.9: an enum has `value` and `name
 read-only wrapper with `get`, `keys`, `items`, `[]`, and so are its parts; rows have attributes, `[]`, `keys` and `dict()`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 _STATE_NAMES = {"SORDER": "StockOrder", "SDEAL": "StockDeal", "FORDER": "FuturesOrder", "FDEAL": "FuturesDeal"}
@@ -114,10 +115,44 @@ class Row:
 
     def dict(self) -> dict[str, Any]:
         """Return the fields; enum objects stay what they are."""
-        return {name: self.__dict__[name] for name in self.keys()}
+        return {name: getattr(self, name) for name in self.keys()}
 
     def __repr__(self) -> str:
-        return f"{self._kind}({', '.join(f'{name}={self.__dict__[name]!r}' for name in self.keys())})"
+        return f"{self._kind}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.keys())})"
+
+
+class Parted(Row):
+    """An answer whose fields are made when each is first asked for, and stay.
+
+    Args:
+        kind: name of its type in the library.
+        makers: what makes each field, in the order of the fields.
+    """
+
+    def __init__(self, kind: str, makers: Mapping[str, Callable[[], Any]]) -> None:
+        super().__init__(kind, {})
+        self.__dict__["_makers"] = makers
+
+    def __getattr__(self, name: str) -> Any:
+        make = self.__dict__["_makers"].get(name)
+        if make is None:
+            return super().__getattr__(name)
+        made = self.__dict__[name] = make()
+        return made
+
+    def keys(self) -> list[str]:
+        return list(self.__dict__["_makers"])
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.__dict__["_makers"]
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_makers"])
 
 
 class Account(Row):
@@ -158,9 +193,16 @@ _WORDS = {
 }
 
 
+# As there, a member of an enum is one object.
+_word = lru_cache(maxsize=4096)(Word)
+
+
 def row(kind: str, fields: Mapping[str, Any]) -> Row:
     """Return an answer as the library gives it: its words are enums. `fetch_status` becomes the property `status` of the answer."""
-    made = {name: Word(_WORDS[name], value) if name in _WORDS and isinstance(value, str) else value for name, value in fields.items()}
+    made = dict(fields)
+    for name in _WORDS.keys() & made.keys():
+        if isinstance(made[name], str):
+            made[name] = _word(_WORDS[name], made[name])
     if "fetch_status" in made:
         made["status"] = made.pop("fetch_status")
     return Row(kind, made)
