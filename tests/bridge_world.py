@@ -60,6 +60,7 @@ PATIENCE_S = 60.0
 ACCOUNT = BrokerAccount("S", "9A95", "1")
 KEY = "simulation|S|9A95|1"
 QUICK = DeskOptions(orders_interval_s=3600.0, tick_s=0.005, maintain_s=0.02)
+OFTEN = msgspec.structs.replace(QUICK, orders_interval_s=0.05)
 
 
 def wait_for(what: str, done: Callable[[], Any]) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge_world import KEY, QUICK, Running, ScriptedBroker, World, made, running, wait_for
+from bridge_world import KEY, OFTEN, Running, ScriptedBroker, World, made, running, wait_for
 from execpos.bridge.capture import CaughtUp
 from execpos.bridge.catchup import Coverage
 from execpos.bridge.content import Contents, digest
 from execpos.bridge.convert import Converter
-from execpos.bridge.desk import DeskOptions
 from execpos.bridge.journal.journal import Journal
 from execpos.bridge.observed import Observed
 from execpos.brokers.protocol import BrokerTrade, CacheHealth
@@ -99,7 +98,7 @@ def test_the_schedule_counts_from_the_last_answer_and_is_no_gap() -> None:
 def test_whatever_may_have_hidden_reports_brings_a_catch_up(tmp_path: Path, kind: str, code: int) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         asked = broker.called("order_deal_records")
         broker.records = [("SDEAL", broker.deal(5))]
         broker.tell(kind, code)
@@ -114,7 +113,7 @@ def test_what_the_login_itself_tells_is_covered_by_the_first_read(tmp_path: Path
     world, broker = World(), ScriptedBroker()
     broker.during["start"] = lambda: broker.tell("logged_in", -1)
     with running(made(world, broker, tmp_path)):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         looked = broker.called("maintain")
         wait_for("more looks", lambda: broker.called("maintain") > looked + 5)
         assert broker.called("order_deal_records") == 1
@@ -124,12 +123,12 @@ def test_what_the_login_itself_tells_is_covered_by_the_first_read(tmp_path: Path
 def test_a_degraded_cache_brings_one_catch_up_until_it_was_healthy_again(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.cache = CacheHealth("Degraded", ("SequenceGap",))
-        wait_for("the catch-up", lambda: broker.called("trades") == 2)
+        wait_for("the catch-up", lambda: broker.called("order_deal_records") == 2)
         looked = broker.called("cache_health")
         wait_for("more looks", lambda: broker.called("cache_health") > looked + 5)
-        assert broker.called("trades") == 2
+        assert broker.called("order_deal_records") == 2
         wait_for("the heartbeat", lambda: world.heartbeats()[-1].cache_health == "Degraded")
         assert world.heartbeats()[-1].cache_reasons == ("SequenceGap",)
 
@@ -137,7 +136,7 @@ def test_a_degraded_cache_brings_one_catch_up_until_it_was_healthy_again(tmp_pat
 def test_a_hole_in_the_numbering_is_told_in_the_stream_and_covered(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)) as run:
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.records = [("SDEAL", broker.deal(n)) for n in (1, 2, 3, 4)]
         broker.send(1, 4)
         wait_for("the gap", lambda: run.bridge.report().gaps == 1)
@@ -151,10 +150,10 @@ def test_a_hole_in_the_numbering_is_told_in_the_stream_and_covered(tmp_path: Pat
 def test_a_reset_of_the_numbering_brings_a_catch_up_and_is_no_hole(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.send(1, 2)
         broker.send(9, reset="r2")
-        wait_for("the catch-up", lambda: broker.called("trades") == 2)
+        wait_for("the catch-up", lambda: broker.called("order_deal_records") == 2)
 
     assert [r.kind for r in world.raw() if r.kind == "GAP"] == []
 
@@ -163,7 +162,7 @@ def test_a_reset_of_the_numbering_brings_a_catch_up_and_is_no_hole(tmp_path: Pat
 def test_a_gap_over_a_restart_is_found(tmp_path: Path, noted: bool) -> None:  # noqa: FBT001 (a case)
     world, first = World(), ScriptedBroker()
     with running(made(world, first, tmp_path)) as run:
-        wait_for("the baseline", lambda: first.called("trades"))
+        wait_for("the baseline", lambda: first.called("order_deal_records"))
         first.send(1, 2)
         wait_for("the deals", lambda: run.bridge.report().callbacks == 2)
     if not noted:
@@ -173,7 +172,7 @@ def test_a_gap_over_a_restart_is_found(tmp_path: Path, noted: bool) -> None:  # 
         journal.close()
     second = ScriptedBroker()
     with running(made(world, second, tmp_path)) as run:
-        wait_for("the baseline", lambda: second.called("trades"))
+        wait_for("the baseline", lambda: second.called("order_deal_records"))
         second.send(5)
         wait_for("the gap", lambda: run.bridge.report().gaps == 1)
         wait_for("its record", lambda: any(r.kind == "GAP" for r in world.raw()))
@@ -196,14 +195,13 @@ def test_nothing_is_asked_while_the_session_is_not_up_or_in_a_blackout(tmp_path:
         assert broker.called("order_deal_records") == 0
         assert world.heartbeats()[-1].open_gaps == 1
         dark[0] = ""
-        wait_for("the catch-up", lambda: broker.called("trades"))
+        wait_for("the catch-up", lambda: broker.called("order_deal_records"))
         wait_for("the heartbeat", lambda: world.heartbeats()[-1].open_gaps == 0)
 
 
 def test_records_are_read_on_schedule(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
-    desk = DeskOptions(orders_interval_s=0.05, tick_s=0.005, maintain_s=QUICK.maintain_s)
-    with running(made(world, broker, tmp_path, desk=desk)):
+    with running(made(world, broker, tmp_path, desk=OFTEN)):
         wait_for("reads", lambda: broker.called("order_deal_records") >= 4)
 
 
@@ -213,7 +211,7 @@ def test_records_are_read_on_schedule(tmp_path: Path) -> None:
 def test_what_is_in_the_journal_already_is_left_out_and_the_rest_is_put(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)) as run:
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.send(1, 2)
         wait_for("the deals", lambda: run.bridge.report().callbacks == 2)
         wait_for("the journal", lambda: run.bridge.report().waiting == 0)
@@ -226,9 +224,9 @@ def test_what_is_in_the_journal_already_is_left_out_and_the_rest_is_put(tmp_path
         ]
         broker.tell("reconnected", 13)
         wait_for("the records", lambda: caught(world) == ["o2", "o3"])
-        asked = broker.called("trades")
+        asked = broker.called("order_deal_records")
         broker.tell("reconnected", 13)
-        wait_for("another read", lambda: broker.called("trades") > asked)
+        wait_for("another read", lambda: broker.called("order_deal_records") > asked)
 
     assert caught(world) == ["o2", "o3"], "a second read puts nothing"
 
@@ -332,14 +330,23 @@ def test_contents_are_of_one_session_and_of_reports_only() -> None:
     assert not contents.holds(key_of(day))
 
 
+def test_the_order_list_is_taken_once_an_interval_and_not_at_first() -> None:
+    coverage = Coverage(30.0, 0.0)
+
+    assert [now_s for now_s in range(0, 100, 10) if coverage.evidence_due(float(now_s))] == [30, 60, 90]
+
+
 def test_deals_that_only_the_order_list_knows_are_told_and_never_put(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     broker.records = [("SDEAL", broker.deal(1))]
     deals = (("1", 10.0, 1), ("2", 10.0, 1))
     order = BrokerTrade("o1", "1", "Y1", "2330", "Buy", "Filled", "Cash", "Common", 10.0, 2, 2, 0, deals)
     broker.orders = [order]
-    with capture_logs() as logged, running(made(world, broker, tmp_path)):
-        wait_for("the read", lambda: broker.called("trades") and caught(world))
+    told: list[Any] = []
+    with capture_logs() as logged, running(made(world, broker, tmp_path, desk=OFTEN)):
+        wait_for("the read", lambda: broker.called("order_deal_records") and caught(world))
+        wait_for("the list", lambda: any(entry["event"] == "deals_unaccounted" for entry in logged))
+        told = [entry["orders"] for entry in logged if entry["event"] == "deals_unaccounted"]
 
-    assert [entry["orders"] for entry in logged if entry["event"] == "deals_unaccounted"] == [{"o1": 1}]
+    assert told[0] == {"o1": 1}
     assert Counter(r.kind for r in world.raw())["CATCHUP_SDEAL"] == 1

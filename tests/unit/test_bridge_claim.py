@@ -163,7 +163,7 @@ def test_kafka_down_at_the_start_keeps_nothing_but_publishing_waiting(tmp_path: 
     world.go(up=False)
     broker.records = [("SDEAL", broker.deal(1))]
     with running(made(world, broker, tmp_path)) as run:
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.send(2, 3)
         wait_for("the journal", lambda: run.bridge.report().callbacks == 3 and run.bridge.report().waiting == 0)
         assert run.bridge.report().backlog >= 3
@@ -199,7 +199,7 @@ def test_a_stop_without_kafka_ends_in_time_and_the_next_start_publishes(tmp_path
     world, broker = World(), ScriptedBroker()
     world.go(up=False)
     with running(made(world, broker, tmp_path)) as run:
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.send(1, 2, 3)
         wait_for("the journal", lambda: run.bridge.report().callbacks == 3 and run.bridge.report().waiting == 0)
     world.go(up=True)

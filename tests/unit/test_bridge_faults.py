@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge_world import KEY, Running, ScriptedBroker, World, made, running, wait_for
+from bridge_world import KEY, OFTEN, QUICK, Running, ScriptedBroker, World, made, running, wait_for
 from execpos.brokers.protocol import BrokerError, BrokerPosition
 from execpos.errors import UsageError
 
@@ -19,7 +19,7 @@ CALLS: dict[str, Callable[[World, ScriptedBroker], None]] = {
     "cache_health": lambda world, broker: None,
     "update_status": lambda world, broker: broker.tell("reconnected", 13),
     "order_deal_records": lambda world, broker: broker.tell("reconnected", 13),
-    "trades": lambda world, broker: broker.tell("reconnected", 13),
+    "trades": lambda world, broker: None,
     "positions": lambda world, broker: world.send("POSITIONS"),
     "position_lots": lambda world, broker: world.send("LOTS"),
     "profit_loss": lambda world, broker: world.send("PROFIT_LOSS"),
@@ -43,8 +43,10 @@ def errors() -> dict[str, Callable[[], Exception]]:
 def test_a_call_that_raises_ends_nothing_and_is_told(tmp_path: Path, name: str, error: str) -> None:
     world, broker = World(), ScriptedBroker()
     broker.rows = [BrokerPosition(0, "2330", "Cash", "Buy", 2000, 612.5, 1000, 615.0, 5000.0)]
-    with capture_logs() as logged, running(made(world, broker, tmp_path)) as run:
-        wait_for("the baseline", lambda: broker.called("trades"))
+    # The order list is looked at once an interval.
+    desk = OFTEN if name == "trades" else QUICK
+    with capture_logs() as logged, running(made(world, broker, tmp_path, desk=desk)) as run:
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         wait_for("a beat", lambda: any(b.kind == "BEAT" and b.open_gaps == 0 for b in world.heartbeats()))
         broker.raising[name] = errors()[error]
         asked = broker.called(name)
@@ -77,7 +79,7 @@ def test_a_step_of_the_login_that_raises_is_tried_again(tmp_path: Path, name: st
         wait_for("the first try", lambda: broker.called(name))
         assert not world.heartbeats() or world.heartbeats()[-1].open_gaps == 1
         broker.heal()
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.send(1)
         wait_for("a deal", lambda: any(r.kind == "SDEAL" for r in world.raw()))
 
@@ -111,7 +113,7 @@ def test_a_suspended_login_waits_for_the_end_of_the_suspension(tmp_path: Path) -
 def test_before_the_login_the_accounts_of_the_last_one_are_spoken_for(tmp_path: Path) -> None:
     world, first = World(), ScriptedBroker()
     with running(made(world, first, tmp_path)):
-        wait_for("the baseline", lambda: first.called("trades"))
+        wait_for("the baseline", lambda: first.called("order_deal_records"))
     second = ScriptedBroker()
     second.session = "suspended"
     second.fail("connect", "suspended", until_us=time.time_ns() // 1000 + 3_600_000_000)
@@ -125,7 +127,7 @@ def test_before_the_login_the_accounts_of_the_last_one_are_spoken_for(tmp_path: 
 def test_a_suspension_while_it_runs_leaves_the_gap_open_until_it_is_over(tmp_path: Path) -> None:
     world, broker = World(), ScriptedBroker()
     with running(made(world, broker, tmp_path)):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         broker.fail("order_deal_records", "suspended", until_us=time.time_ns() // 1000 + 400_000)
         asked = broker.called("order_deal_records")
         broker.tell("reconnected", 13)
@@ -165,7 +167,7 @@ def test_an_error_that_ends_the_broker_ends_the_bridge_after_what_came_before_is
 
     broker.finished = finished  # type: ignore[method-assign] # (a broker that ends)
     run = Running(made(world, broker, tmp_path))
-    wait_for("the baseline", lambda: broker.called("trades"))
+    wait_for("the baseline", lambda: broker.called("order_deal_records"))
     broker.send(1, 2, 3)
     over.append(True)
     error = run.join()
@@ -180,7 +182,7 @@ def test_a_login_that_ends_by_itself_is_read_once_more(tmp_path: Path) -> None:
     over: list[bool] = []
     broker.finished = lambda: bool(over)  # type: ignore[method-assign] # (a scenario that ends)
     run = Running(made(world, broker, tmp_path))
-    wait_for("the baseline", lambda: broker.called("trades"))
+    wait_for("the baseline", lambda: broker.called("order_deal_records"))
     broker.records = [("SDEAL", broker.deal(1))]
     over.append(True)
 
@@ -204,7 +206,7 @@ def test_a_journal_that_cannot_be_written_is_in_every_heartbeat_and_nothing_is_l
 
     monkeypatch.setattr(bridge._journal, "append", fails)
     with running(bridge):
-        wait_for("the baseline", lambda: broker.called("trades"))
+        wait_for("the baseline", lambda: broker.called("order_deal_records"))
         full[0] = True
         broker.send(1, 2, 3)
         wait_for("the error", lambda: world.heartbeats()[-1].journal_error == "No space left on device")

@@ -359,6 +359,7 @@ class Desk:
         if not coverage.wanted:
             coverage.want("request")
         triggers = coverage.begin()
+        with_list = coverage.evidence_due(self._monotonic_s())
         for trigger in triggers:
             metrics.counter("execpos_bridge_catch_ups_total").labels(trigger=trigger).inc()
         try:
@@ -368,7 +369,7 @@ class Desk:
                 self._observed.contents,
                 self._capture.put_report,
                 private=self._private,
-                orders=lambda account: self._guarded("trades", lambda: self._broker.trades(account)),
+                orders=(lambda account: self._guarded("trades", lambda: self._broker.trades(account))) if with_list else None,
             )
         except BaseException as error:
             wait_s = self._suspended_s(error) if isinstance(error, BrokerError) else 0.0
