@@ -13,7 +13,6 @@ import msgspec
 from execpos import settings
 from execpos.domain import ids, snapshot
 from execpos.domain.book import Source, state_of
-from execpos.domain.comparison import BrokerRead, Comparison, book_of, compare, read_of
 from execpos.domain.events import (
     AccountProgress,
     BridgeHeartbeat,
@@ -32,8 +31,9 @@ from execpos.domain.events import (
     ReconciliationRound,
     TradingControl,
 )
-from execpos.domain.reconcile_state import Rules
-from execpos.domain.sides import Book
+from execpos.domain.reconciliation.comparison import BrokerRead, Comparison, book_of, compare, read_of
+from execpos.domain.reconciliation.sides import Book
+from execpos.domain.reconciliation.state import Rules
 from execpos.reconciler.rules import rules as rules_of
 from state import TOPICS, Harness
 
@@ -94,7 +94,7 @@ class World:
     Args:
         account: STOCK or FUTURES.
         hook: called with the number of the action that comes next: one of the bridge, or of the ledger on a correction.
-        mind: `execpos.domain.reconcile` for whole runs; None to compare alone.
+        mind: `execpos.domain.reconciliation.reconcile` for whole runs; None to compare alone.
     """
 
     def __init__(self, account: str = STOCK, hook: Callable[[int], None] = _nothing, mind: Any = None, rules: Rules = RULES) -> None:

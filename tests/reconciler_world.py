@@ -26,8 +26,8 @@ from execpos.domain.events import (
     ReconciliationRound,
     TradingControl,
 )
-from execpos.domain.pace import UNPACED, Pace
-from execpos.domain.reconcile_state import Output, Rules, State
+from execpos.domain.reconciliation.pace import UNPACED, Pace
+from execpos.domain.reconciliation.state import Output, Rules, State
 from execpos.kafka.loop import Loop, LoopLimits
 from execpos.kafka.memory.broker import MemoryBroker
 from execpos.kafka.memory.clock import VirtualClock

@@ -7,15 +7,16 @@ import msgspec
 
 from corrections import DAY_US, MICROS, STOCK
 from execpos import settings
-from execpos.domain import ids, repair
+from execpos.domain import ids
 from execpos.domain.book import Position
-from execpos.domain.comparison import Comparison, Finding, NetRow, Verdict
 from execpos.domain.correction_rules import BLANK
-from execpos.domain.discrepancies import At, observed
 from execpos.domain.events import Command, Correction, Discrepancy
 from execpos.domain.opening import Traded
 from execpos.domain.positions import EMPTY, average_price
-from execpos.domain.repair import Proposal
+from execpos.domain.reconciliation import repair
+from execpos.domain.reconciliation.comparison import Comparison, Finding, NetRow, Verdict
+from execpos.domain.reconciliation.discrepancies import At, observed
+from execpos.domain.reconciliation.repair import Proposal
 from scenarios import DAY_S, Plan, Record, deal
 from state import Harness
 

@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from client_world import blank
-from execpos.domain import reconcile
 from execpos.domain.events import (
     BrokerPositionRow,
     BrokerRequest,
@@ -23,7 +22,8 @@ from execpos.domain.events import (
     ReconciliationRound,
     TradingControl,
 )
-from execpos.domain.pace import Pace
+from execpos.domain.reconciliation import reconcile
+from execpos.domain.reconciliation.pace import Pace
 from execpos.errors import AbortTransaction
 from execpos.kafka.ports import TopicPartition
 from execpos.reconciler import parts

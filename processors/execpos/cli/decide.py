@@ -70,8 +70,8 @@ def approve(*, price: str | None, price_source: str, **how: Any) -> None:
     problem (why not; empty), and after an answer status and detail. Of several ids, or with --account: decisions, a list of these, and
     totals (kind of correction -> count, and worth in TWD as text, of those that can be approved).
     """
-    from execpos.domain.approvals import approved  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.domain.discrepancies import At  # noqa: PLC0415 (as above)
+    from execpos.domain.reconciliation.approvals import approved  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.domain.reconciliation.discrepancies import At  # noqa: PLC0415 (as above)
 
     def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str, bool]:
         rules = settings.reconciliation
@@ -102,8 +102,8 @@ def reject(**how: Any) -> None:
 
     Exit status 6: one cannot be rejected; 75: no answer in time. With --json, one object as of `approve` goes to stdout.
     """
-    from execpos.domain.approvals import rejected  # noqa: PLC0415 (`--help` must not pay for it)
-    from execpos.domain.discrepancies import At  # noqa: PLC0415 (as above)
+    from execpos.domain.reconciliation.approvals import rejected  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.domain.reconciliation.discrepancies import At  # noqa: PLC0415 (as above)
 
     def judged(one: "Discrepancy", command: "Command", settings: "Settings") -> tuple[str, str, bool]:
         del settings

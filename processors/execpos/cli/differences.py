@@ -58,7 +58,7 @@ def matching(found: "Mapping[str, Discrepancy]", account: str, cause: str | None
     Raises:
         UsageError: there is none.
     """
-    from execpos.domain.approvals import is_request  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.domain.reconciliation.approvals import is_request  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.errors import UsageError  # noqa: PLC0415 (as above)
 
     fitting = [
@@ -77,7 +77,7 @@ def matching(found: "Mapping[str, Discrepancy]", account: str, cause: str | None
 
 def stands(one: "Discrepancy") -> bool:
     """Tell whether it is not over, and no operator took it as it is."""
-    from execpos.domain.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
 
     return one.status in OPEN_STATUSES
 

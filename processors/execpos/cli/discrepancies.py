@@ -95,7 +95,7 @@ def _plain(one: "Discrepancy", *without: str) -> dict[str, Any]:
 
 def _unsent(one: "Discrepancy", outcomes: "Mapping[str, CorrectionOutcome | None]") -> set[str]:
     """Return the second parts of what goes through zero whose first part was not applied: they go out after it."""
-    from execpos.domain.discrepancies import CORRECTIONS, attempts  # noqa: PLC0415 (`--help` must not pay for it)
+    from execpos.domain.reconciliation.discrepancies import CORRECTIONS, attempts  # noqa: PLC0415 (`--help` must not pay for it)
 
     # What an operator named may be of several positions, which do not wait for each other.
     if CORRECTIONS in one.evidence:

@@ -9,8 +9,8 @@ import msgspec
 
 from execpos.bridge.overview import Limits, latest, problems
 from execpos.domain import control
-from execpos.domain.discrepancies import OPEN_STATUSES
 from execpos.domain.events import BridgeHeartbeat, Discrepancy, PositionState, Progress, ReconciliationRound, TradingControl
+from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES
 from execpos.errors import ContractError, DependencyError
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import TopicPartition, Watermarks

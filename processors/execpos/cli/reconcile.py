@@ -154,8 +154,8 @@ def _answered(records: "Records", asked: "list[Command]", timeout_s: float) -> d
 
 def _differences(records: "Records", answers: dict[str, Answer], symbol: str) -> "list[Discrepancy]":
     """Return the discrepancies that the rounds name and that still stand open, of that symbol if one is named."""
-    from execpos.domain.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.domain.events import Discrepancy  # noqa: PLC0415 (as above)
+    from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
 
     named = {one for answer in answers.values() for one in answer.ids("discrepancies")}
     found = records.newest("discrepancies", Discrepancy) if named else {}

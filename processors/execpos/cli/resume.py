@@ -130,8 +130,8 @@ def _parts(scope: str) -> tuple[str, str]:
 
 def _open(records: "Records", scope: str) -> "list[Discrepancy]":
     """Return the differences that stand open under a scope; a remark on stderr when they cannot be read."""
-    from execpos.domain.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.domain.events import Discrepancy  # noqa: PLC0415 (as above)
+    from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES  # noqa: PLC0415 (`--help` must not pay for it)
     from execpos.errors import ExecposError  # noqa: PLC0415 (as above)
 
     account, symbol = _parts(scope)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from execpos.demo.broker import Planted
-from execpos.domain.discrepancies import OPEN_STATUSES, REPORTED
 from execpos.domain.events import Discrepancy, ReconciliationRound
+from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES, REPORTED
 
 
 class Asked(NamedTuple):

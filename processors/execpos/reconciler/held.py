@@ -16,7 +16,7 @@ from execpos.domain.events import (
     Progress,
     TradingControl,
 )
-from execpos.domain.reconcile_state import State
+from execpos.domain.reconciliation.state import State
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 from execpos.codecs.avro import Encoder
 from execpos.domain import control
 from execpos.domain.events import BrokerRequest, Correction, Discrepancy, ReconciliationRound, TradingControl
-from execpos.domain.reconcile_state import Output as Decided
+from execpos.domain.reconciliation.state import Output as Decided
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Output
 

@@ -13,8 +13,8 @@ import msgspec
 
 from execpos.codecs.avro import Decoder
 from execpos.domain import control
-from execpos.domain.discrepancies import terminal
 from execpos.domain.events import Discrepancy, FillEvent, TradingControl
+from execpos.domain.reconciliation.discrepancies import terminal
 from execpos.errors import Park
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Cluster, Message, RestoreContext, Span, TopicPartition

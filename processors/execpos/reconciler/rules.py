@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from execpos.domain.comparison import CompareRules
-from execpos.domain.halts import Limits
 from execpos.domain.money import MICROS
-from execpos.domain.pace import Pace
-from execpos.domain.reconcile_state import Rules
-from execpos.domain.repair import AutoLimits, TypeLimit
+from execpos.domain.reconciliation.comparison import CompareRules
+from execpos.domain.reconciliation.halts import Limits
+from execpos.domain.reconciliation.pace import Pace
+from execpos.domain.reconciliation.repair import AutoLimits, TypeLimit
+from execpos.domain.reconciliation.state import Rules
 
 if TYPE_CHECKING:
     from execpos.settings import Settings

@@ -11,9 +11,9 @@ import msgspec
 from confluent_kafka import KafkaException
 
 from execpos.codecs.registry import Schemas
-from execpos.domain import reconcile
-from execpos.domain.pace import Pace
-from execpos.domain.reconcile_state import Rules
+from execpos.domain.reconciliation import reconcile
+from execpos.domain.reconciliation.pace import Pace
+from execpos.domain.reconciliation.state import Rules
 from execpos.errors import DependencyError
 from execpos.kafka.errors import KafkaFailure
 from execpos.kafka.loop import Loop, LoopLimits, Stop

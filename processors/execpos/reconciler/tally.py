@@ -6,9 +6,9 @@ from typing import get_args
 
 import msgspec
 
-from execpos.domain.discrepancies import OPEN_STATUSES
 from execpos.domain.events import Discrepancy
-from execpos.domain.reconcile_state import Output
+from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES
+from execpos.domain.reconciliation.state import Output
 from execpos.domain.vocabulary import ControlState, DiscrepancyKind
 from execpos.reconciler.held import Held
 from execpos.telemetry import metrics

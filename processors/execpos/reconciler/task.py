@@ -11,12 +11,13 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from execpos.codecs.avro import Decoder
-from execpos.domain import limits, reconcile
+from execpos.domain import limits
 from execpos.domain.events import BridgeHeartbeat, Command, Discrepancy, FillEvent, ReconciliationRound, TradingControl
-from execpos.domain.pace import Pace
-from execpos.domain.reconcile import Record
-from execpos.domain.reconcile_state import Output as Decided
-from execpos.domain.reconcile_state import Rules, State
+from execpos.domain.reconciliation import reconcile
+from execpos.domain.reconciliation.pace import Pace
+from execpos.domain.reconciliation.reconcile import Record
+from execpos.domain.reconciliation.state import Output as Decided
+from execpos.domain.reconciliation.state import Rules, State
 from execpos.errors import Park
 from execpos.kafka.partitions import partition_for
 from execpos.kafka.ports import Message, Output, RestoreContext

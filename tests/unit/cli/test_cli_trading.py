@@ -15,8 +15,6 @@ from execpos.cli.main import cli
 from execpos.codecs.avro import Decoder, Encoder
 from execpos.codecs.registry import Schemas
 from execpos.domain import control
-from execpos.domain.approvals import approved
-from execpos.domain.discrepancies import At, corrected, correcting, refused
 from execpos.domain.events import (
     BridgeHeartbeat,
     Command,
@@ -30,6 +28,8 @@ from execpos.domain.events import (
     ReconciliationRound,
     TradingControl,
 )
+from execpos.domain.reconciliation.approvals import approved
+from execpos.domain.reconciliation.discrepancies import At, corrected, correcting, refused
 from execpos.errors import CheckFailed, DependencyError, Quit, Retry, UsageError
 from execpos.kafka.memory.broker import MemoryBroker
 from execpos.kafka.memory.cluster import MemoryCluster

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from corrections import STOCK
-from execpos.domain.beside import Charges
-from execpos.domain.billing import fees
 from execpos.domain.events import Correction, FillEvent
+from execpos.domain.reconciliation.beside import Charges
+from execpos.domain.reconciliation.billing import fees
 from repair_world import NOW, filled, ledger, micros, net, record
 from state import Harness
 

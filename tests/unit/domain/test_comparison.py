@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from execpos import resources
-from execpos.domain.beside import charges_found, compare_orders, compare_profit
-from execpos.domain.comparison import BrokerRead, Comparison, Finding, compare
 from execpos.domain.events import BrokerOrderRow, BrokerPositionRow, BrokerProfitRow, OpenOrder
-from execpos.domain.expiry import expiry_day
-from execpos.domain.lag import RecentFill, is_lag, is_young
-from execpos.domain.sides import NO_ROW, Book, Key, NetRow
-from execpos.domain.units import Line, Units, by_result
-from execpos.domain.witness import Evidence, Known, known_orders, witnessed
+from execpos.domain.reconciliation.beside import charges_found, compare_orders, compare_profit
+from execpos.domain.reconciliation.comparison import BrokerRead, Comparison, Finding, compare
+from execpos.domain.reconciliation.expiry import expiry_day
+from execpos.domain.reconciliation.lag import RecentFill, is_lag, is_young
+from execpos.domain.reconciliation.sides import NO_ROW, Book, Key, NetRow
+from execpos.domain.reconciliation.units import Line, Units, by_result
+from execpos.domain.reconciliation.witness import Evidence, Known, known_orders, witnessed
 from execpos.errors import ConfigError
 from execpos.settings import load
 from reconcile_world import FUTURES, MICROS, RULES, SESSION, STOCK, World, row

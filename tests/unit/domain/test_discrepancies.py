@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrections import MICROS, STOCK
-from execpos.domain import approvals, discrepancies, repair
-from execpos.domain.approvals import approved, asked_by, complete, is_request, rejected, requested, waiting
-from execpos.domain.comparison import Book
-from execpos.domain.discrepancies import (
+from execpos.domain.events import Discrepancy
+from execpos.domain.reconciliation import approvals, discrepancies, repair
+from execpos.domain.reconciliation.approvals import approved, asked_by, complete, is_request, rejected, requested, waiting
+from execpos.domain.reconciliation.comparison import Book
+from execpos.domain.reconciliation.discrepancies import (
     FOLLOWS,
     HISTORY_MAX,
     OPEN_STATUSES,
@@ -28,10 +29,9 @@ from execpos.domain.discrepancies import (
     proposed,
     refused,
 )
-from execpos.domain.events import Discrepancy
-from execpos.domain.evidence import evidence_of, moment
-from execpos.domain.lag import RecentFill
-from execpos.domain.repair import Coverage, Gap, Proposal
+from execpos.domain.reconciliation.evidence import evidence_of, moment
+from execpos.domain.reconciliation.lag import RecentFill
+from execpos.domain.reconciliation.repair import Coverage, Gap, Proposal
 from execpos.domain.vocabulary import WORDS
 from repair_world import BEGAN, NOW, READ, TODAY, WITHIN, at, command, difference, finding, micros, wanted
 

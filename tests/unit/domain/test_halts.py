@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from corrections import MICROS, STOCK
 from execpos import settings
-from execpos.domain import control, halts
-from execpos.domain.approvals import rejected, requested
+from execpos.domain import control
 from execpos.domain.control import symbol_scope
-from execpos.domain.discrepancies import corrected, correcting, expired, explained, observed
 from execpos.domain.events import Discrepancy, TradingControl
-from execpos.domain.halts import AUDITORS, CONDITIONS, RELAPSE, Crossed, Facts, Limits, crossed, halted_by, next_controls
+from execpos.domain.reconciliation import halts
+from execpos.domain.reconciliation.approvals import rejected, requested
+from execpos.domain.reconciliation.discrepancies import corrected, correcting, expired, explained, observed
+from execpos.domain.reconciliation.halts import AUDITORS, CONDITIONS, RELAPSE, Crossed, Facts, Limits, crossed, halted_by, next_controls
 from execpos.settings.model import Halt
 from repair_world import NOW, TODAY, WITHIN, at, command, difference, finding, micros, wanted
 

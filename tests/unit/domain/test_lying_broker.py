@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from execpos.domain import reconcile
 from execpos.domain.events import BrokerPositionRow
+from execpos.domain.reconciliation import reconcile
 from reconcile_world import FUTURES, STOCK, World, row
 
 Rows = list[BrokerPositionRow]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from execpos.domain import reconcile
 from execpos.domain.book import Source
 from execpos.domain.events import BrokerPositionRow, Command, Correction
 from execpos.domain.outcome import Outcome
+from execpos.domain.reconciliation import reconcile
 from reconcile_world import STOCK, World
 
 Rows = list[BrokerPositionRow]

@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 from corrections import MICROS, STOCK
-from execpos.domain import repair
-from execpos.domain.approvals import approved, requested
-from execpos.domain.comparison import Key, NetRow
 from execpos.domain.correction_rules import CORRECTION_ID_CHARS_MAX, Refused
-from execpos.domain.discrepancies import correcting, proposed, refused
 from execpos.domain.events import Command, Correction, Discrepancy
-from execpos.domain.operators import Checked, checked
-from execpos.domain.settlement import intrinsic, settlement
+from execpos.domain.reconciliation import repair
+from execpos.domain.reconciliation.approvals import approved, requested
+from execpos.domain.reconciliation.comparison import Key, NetRow
+from execpos.domain.reconciliation.discrepancies import correcting, proposed, refused
+from execpos.domain.reconciliation.operators import Checked, checked
+from execpos.domain.reconciliation.settlement import intrinsic, settlement
 from repair_world import (
     BEGAN,
     NOW,

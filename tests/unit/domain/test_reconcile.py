@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from execpos.domain import allocation, reconcile
 from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import (
     BridgeHeartbeat,
@@ -21,8 +20,9 @@ from execpos.domain.events import (
     Progress,
     TradingControl,
 )
-from execpos.domain.pace import Pace, calls_of
-from execpos.domain.sides import book_of
+from execpos.domain.reconciliation import allocation, reconcile
+from execpos.domain.reconciliation.pace import Pace, calls_of
+from execpos.domain.reconciliation.sides import book_of
 from reconcile_world import MORNING_US, STOCK, World
 
 SECOND_US = 1_000_000

@@ -10,9 +10,9 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 
-from execpos.domain import reconcile
-from execpos.domain.comparison import Comparison
-from execpos.domain.lag import RecentFill, is_lag
+from execpos.domain.reconciliation import reconcile
+from execpos.domain.reconciliation.comparison import Comparison
+from execpos.domain.reconciliation.lag import RecentFill, is_lag
 from reconcile_world import STOCK, Trade, World
 
 # Before the actions 0 to 7 of a look (marker, read, marker, answer, twice) and after it. Before an answer is as good as after it.

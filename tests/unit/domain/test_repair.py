@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from corrections import MICROS, STOCK
 from execpos import settings
-from execpos.domain import repair
-from execpos.domain.comparison import Finding
 from execpos.domain.correction_rules import CORRECTION_ID_CHARS_MAX
 from execpos.domain.events import FillEvent
 from execpos.domain.positions import average_price
-from execpos.domain.repair import Allowed, AutoLimits, Coverage, Gap, Proposal, Settlement, Spent, TypeLimit, spend
+from execpos.domain.reconciliation import repair
+from execpos.domain.reconciliation.comparison import Finding
+from execpos.domain.reconciliation.repair import Allowed, AutoLimits, Coverage, Gap, Proposal, Settlement, Spent, TypeLimit, spend
 from repair_world import (
     BEGAN,
     ENDED,

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from execpos.domain import rounds
 from execpos.domain.events import BrokerRequest, BrokerSnapshot
-from execpos.domain.pace import Pace, calls_of
-from execpos.domain.rounds import Round
-from execpos.domain.sides import Book
+from execpos.domain.reconciliation import rounds
+from execpos.domain.reconciliation.pace import Pace, calls_of
+from execpos.domain.reconciliation.rounds import Round
+from execpos.domain.reconciliation.sides import Book
 from reconcile_world import MORNING_US, STOCK, World
 
 SECOND_US = 1_000_000

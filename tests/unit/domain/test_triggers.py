@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from execpos.domain import triggers
 from execpos.domain.events import AccountProgress, BridgeHeartbeat, BridgeProgress, Progress
-from execpos.domain.repair import Gap
-from execpos.domain.triggers import Bridge, heard, kept
+from execpos.domain.reconciliation import triggers
+from execpos.domain.reconciliation.repair import Gap
+from execpos.domain.reconciliation.triggers import Bridge, heard, kept
 from reconcile_world import MORNING_US, STOCK, World
 
 SECOND_US = 1_000_000

@@ -4,15 +4,15 @@ from typing import Any
 
 import msgspec
 
-from execpos.domain import allocation, triggers
-from execpos.domain.approvals import is_request
-from execpos.domain.discrepancies import OPEN_STATUSES, At, terminal
 from execpos.domain.events import BrokerRequest, Correction, Discrepancy, ReconciliationRound, TradingControl
-from execpos.domain.pace import Pace
-from execpos.domain.reconcile_state import Output, Rules, Sent, State
-from execpos.domain.repair import Coverage, Gap
-from execpos.domain.rounds import Round
-from execpos.domain.sides import Key
+from execpos.domain.reconciliation import allocation, triggers
+from execpos.domain.reconciliation.approvals import is_request
+from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES, At, terminal
+from execpos.domain.reconciliation.pace import Pace
+from execpos.domain.reconciliation.repair import Coverage, Gap
+from execpos.domain.reconciliation.rounds import Round
+from execpos.domain.reconciliation.sides import Key
+from execpos.domain.reconciliation.state import Output, Rules, Sent, State
 from execpos.domain.vocabulary import RoundTrigger
 
 # Ids of corrections that are remembered: far more than a day brings, and an id names the version of the row that it was made for.

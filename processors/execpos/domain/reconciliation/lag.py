@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
-from execpos.domain.comparison import Finding
+from execpos.domain.reconciliation.comparison import Finding
 
 
 class RecentFill(msgspec.Struct, frozen=True):

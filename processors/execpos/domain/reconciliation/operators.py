@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from execpos.domain import ids, money
-from execpos.domain.approvals import asked_by, waiting
 from execpos.domain.book import Source
-from execpos.domain.comparison import Comparison, Key, NetRow
 from execpos.domain.correction_rules import Refused, check_fields
 from execpos.domain.events import Command, Correction, Discrepancy
 from execpos.domain.limits import DETAIL_CHARS_MAX, cut
-from execpos.domain.repair import AUTOMATIC, Proposal, correction_id, corrections
+from execpos.domain.reconciliation.approvals import asked_by, waiting
+from execpos.domain.reconciliation.comparison import Comparison, Key, NetRow
+from execpos.domain.reconciliation.repair import AUTOMATIC, Proposal, correction_id, corrections
+from execpos.domain.reconciliation.settlement import settlement
 from execpos.domain.rules import Rules
-from execpos.domain.settlement import settlement
 from execpos.errors import Park
 
 # One command stands in one record, and in the evidence of a discrepancy while it waits for a second name.

@@ -13,9 +13,9 @@ from hashlib import sha256
 import msgspec
 
 from execpos.domain import control, ids, money
-from execpos.domain.discrepancies import OPEN_STATUSES, REPORTED, due
 from execpos.domain.events import Discrepancy, TradingControl
 from execpos.domain.limits import DETAIL_CHARS_MAX, cut
+from execpos.domain.reconciliation.discrepancies import OPEN_STATUSES, REPORTED, due
 from execpos.domain.vocabulary import ControlState
 
 SOURCE = "reconciler"

@@ -4,7 +4,7 @@ import re
 
 from execpos.domain import money
 from execpos.domain.correction_rules import Refused
-from execpos.domain.repair import Settlement
+from execpos.domain.reconciliation.repair import Settlement
 from execpos.domain.rules import Rules
 from execpos.errors import Park
 

@@ -10,11 +10,12 @@ from typing import get_args
 
 import msgspec
 
-from execpos.domain import allocation, money
-from execpos.domain.comparison import Finding
+from execpos.domain import money
 from execpos.domain.events import Correction, Discrepancy, DiscrepancyStep
 from execpos.domain.limits import DETAIL_CHARS_MAX, ID_CHARS_MAX, cut
-from execpos.domain.repair import Proposal
+from execpos.domain.reconciliation import allocation
+from execpos.domain.reconciliation.comparison import Finding
+from execpos.domain.reconciliation.repair import Proposal
 from execpos.domain.vocabulary import DiscrepancyCause, DiscrepancyKind, DiscrepancyStatus
 
 OPEN_STATUSES = frozenset({"OPEN", "APPROVED", "EXPIRED"})

@@ -5,14 +5,14 @@ Pure. One round at a time; whatever comes meanwhile waits for the next one. A ro
 
 from collections.abc import Callable
 
-from execpos.domain import beside_round, judging, rounds, triggers, watch
-from execpos.domain.comparison import compare
 from execpos.domain.events import BrokerRequest, ReconciliationRound
 from execpos.domain.limits import DETAIL_CHARS_MAX, cut
-from execpos.domain.pace import calls_of
-from execpos.domain.reconcile_state import Suspect
-from execpos.domain.rounds import READS, Round, Stage
-from execpos.domain.turn import Turn
+from execpos.domain.reconciliation import beside_round, judging, rounds, triggers, watch
+from execpos.domain.reconciliation.comparison import compare
+from execpos.domain.reconciliation.pace import calls_of
+from execpos.domain.reconciliation.rounds import READS, Round, Stage
+from execpos.domain.reconciliation.state import Suspect
+from execpos.domain.reconciliation.turn import Turn
 from execpos.domain.vocabulary import RoundTrigger, RoundVerdict
 
 # What is asked for and not answered is given up so long after the request has expired: an answer that was begun in time may still come.

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from execpos.domain import money
-from execpos.domain.comparison import Book, Comparison, Finding
-from execpos.domain.lag import RecentFill
 from execpos.domain.limits import DETAIL_CHARS_MAX, cut
-from execpos.domain.repair import Coverage
+from execpos.domain.reconciliation.comparison import Book, Comparison, Finding
+from execpos.domain.reconciliation.lag import RecentFill
+from execpos.domain.reconciliation.repair import Coverage
 
 # Fills and gaps that evidence names; the others are counted.
 _NAMED_MAX = 10

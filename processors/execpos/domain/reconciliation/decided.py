@@ -2,12 +2,12 @@
 
 import msgspec
 
-from execpos.domain import allocation, approvals, course, discrepancies, judging, operators, repair, watch
-from execpos.domain.discrepancies import At
 from execpos.domain.events import Command, Correction, CorrectionOutcome, Discrepancy
-from execpos.domain.reconcile_state import Sent
-from execpos.domain.repair import Spent
-from execpos.domain.turn import Turn
+from execpos.domain.reconciliation import allocation, approvals, course, discrepancies, judging, operators, repair, watch
+from execpos.domain.reconciliation.discrepancies import At
+from execpos.domain.reconciliation.repair import Spent
+from execpos.domain.reconciliation.state import Sent
+from execpos.domain.reconciliation.turn import Turn
 
 # Ids of commands that are remembered: more than an operator gives in the days that the topic keeps.
 _COMMANDS_MAX = 1_000

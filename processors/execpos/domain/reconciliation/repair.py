@@ -12,12 +12,12 @@ from typing import NamedTuple
 import msgspec
 
 from execpos.domain import ids, money, opening
-from execpos.domain.comparison import Comparison, Finding, Key, NetRow
 from execpos.domain.correction_rules import BLANK, CORRECTION_ID_CHARS_MAX
 from execpos.domain.events import Correction, Discrepancy
 from execpos.domain.limits import DETAIL_CHARS_MAX, cut
 from execpos.domain.opening import Holding, Traded
 from execpos.domain.positions import CostMethod
+from execpos.domain.reconciliation.comparison import Comparison, Finding, Key, NetRow
 
 # The broker's average has two decimals: half of the last one is how far it may be off (10⁻⁶).
 _BLUR = 5_000

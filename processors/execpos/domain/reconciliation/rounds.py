@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from execpos.domain.events import BrokerRequest, BrokerSnapshot
-from execpos.domain.sides import Book, BrokerRead, read_of
+from execpos.domain.reconciliation.sides import Book, BrokerRead, read_of
 from execpos.domain.vocabulary import RoundTrigger
 
 Stage = Literal["COVER", "CATCHUP", "SETTLE", "PACE", "READ", "CORRECT"]

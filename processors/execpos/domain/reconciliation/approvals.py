@@ -6,11 +6,23 @@ Pure. A word that comes at a wrong time changes nothing but the history, which s
 import msgspec
 
 from execpos.domain import ids, money
-from execpos.domain.discrepancies import ASKED_BY, CORRECTIONS, LACKS, REPORTED, At, explained, opened, step, stepped, terminal, unnamed
 from execpos.domain.events import Command, Correction, Discrepancy
-from execpos.domain.evidence import moment
 from execpos.domain.limits import ID_CHARS_MAX, cut
-from execpos.domain.repair import AUTOMATIC
+from execpos.domain.reconciliation.discrepancies import (
+    ASKED_BY,
+    CORRECTIONS,
+    LACKS,
+    REPORTED,
+    At,
+    explained,
+    opened,
+    step,
+    stepped,
+    terminal,
+    unnamed,
+)
+from execpos.domain.reconciliation.evidence import moment
+from execpos.domain.reconciliation.repair import AUTOMATIC
 from execpos.domain.vocabulary import DiscrepancyStatus
 
 # Names, of which the second one is another person's: compared without case and blanks, so that nobody is two.

@@ -7,10 +7,8 @@ A state is frozen: after an aborted transaction the old one and the same records
 
 from collections.abc import Iterable
 
-from execpos.domain import allocation, control, course, decided, ids, seen, triggers, watch
-from execpos.domain.approvals import is_request
+from execpos.domain import control, ids
 from execpos.domain.control import OPERATOR
-from execpos.domain.discrepancies import terminal
 from execpos.domain.events import (
     BridgeHeartbeat,
     BrokerSnapshot,
@@ -23,13 +21,16 @@ from execpos.domain.events import (
     Progress,
     TradingControl,
 )
-from execpos.domain.halts import SOURCE
-from execpos.domain.pace import UNPACED, Pace
-from execpos.domain.reconcile_state import Letter, Output, Profits, Rules, Sent, State
-from execpos.domain.repair import AUTOMATIC, Gap, Spent, spend
-from execpos.domain.rounds import answered, marked, round_id
-from execpos.domain.sides import Key, book_of
-from execpos.domain.turn import Turn
+from execpos.domain.reconciliation import allocation, course, decided, seen, triggers, watch
+from execpos.domain.reconciliation.approvals import is_request
+from execpos.domain.reconciliation.discrepancies import terminal
+from execpos.domain.reconciliation.halts import SOURCE
+from execpos.domain.reconciliation.pace import UNPACED, Pace
+from execpos.domain.reconciliation.repair import AUTOMATIC, Gap, Spent, spend
+from execpos.domain.reconciliation.rounds import answered, marked, round_id
+from execpos.domain.reconciliation.sides import Key, book_of
+from execpos.domain.reconciliation.state import Letter, Output, Profits, Rules, Sent, State
+from execpos.domain.reconciliation.turn import Turn
 
 __all__ = ["Output", "Pace", "Record", "Rules", "State", "begin", "hear", "round_id", "step"]
 

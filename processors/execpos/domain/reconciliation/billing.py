@@ -12,11 +12,11 @@ from hashlib import sha256
 import msgspec
 
 from execpos.domain import ids
-from execpos.domain.beside import Charges
 from execpos.domain.correction_rules import BLANK
 from execpos.domain.events import Correction, FillEvent
 from execpos.domain.positions import shares
-from execpos.domain.repair import correction_id
+from execpos.domain.reconciliation.beside import Charges
+from execpos.domain.reconciliation.repair import correction_id
 
 _EPOCH = date(1970, 1, 1)
 

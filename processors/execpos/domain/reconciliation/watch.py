@@ -6,12 +6,13 @@ Ages count once the account was trusted: until then nothing may be ordered anywa
 
 import msgspec
 
-from execpos.domain import allocation, control, discrepancies, halts, ids, triggers
-from execpos.domain.approvals import is_request
+from execpos.domain import control, ids
 from execpos.domain.events import Market, TradingControl
-from execpos.domain.halts import Facts
-from execpos.domain.reconcile_state import Rules, State
-from execpos.domain.turn import Turn
+from execpos.domain.reconciliation import allocation, discrepancies, halts, triggers
+from execpos.domain.reconciliation.approvals import is_request
+from execpos.domain.reconciliation.halts import Facts
+from execpos.domain.reconciliation.state import Rules, State
+from execpos.domain.reconciliation.turn import Turn
 from execpos.domain.vocabulary import ControlState
 
 # Names in the evidence of the account's record: what a restart has to know and no other record tells.

@@ -14,8 +14,8 @@ import msgspec
 from execpos.domain import ids, money
 from execpos.domain.events import BrokerPositionRow, Market
 from execpos.domain.instruments import DERIVATIVE, Instruments, Product
-from execpos.domain.sides import NO_ROW, Book, BrokerRead, Key, NetRow, book_of, read_of
-from execpos.domain.units import Line, Units
+from execpos.domain.reconciliation.sides import NO_ROW, Book, BrokerRead, Key, NetRow, book_of, read_of
+from execpos.domain.reconciliation.units import Line, Units
 from execpos.errors import Park
 
 __all__ = ["Book", "BrokerRead", "CompareRules", "Comparison", "Finding", "Key", "NetRow", "book_of", "compare", "read_of"]

@@ -3,15 +3,15 @@
 import msgspec
 
 from execpos.domain import ids
-from execpos.domain.comparison import Comparison, Finding
 from execpos.domain.events import FillEvent
-from execpos.domain.lag import RecentFill
 from execpos.domain.opening import Traded
-from execpos.domain.reconcile_state import State
-from execpos.domain.rounds import last
-from execpos.domain.sides import Key, NetRow
-from execpos.domain.turn import Turn
-from execpos.domain.witness import Evidence, Known, Witness, witnessed
+from execpos.domain.reconciliation.comparison import Comparison, Finding
+from execpos.domain.reconciliation.lag import RecentFill
+from execpos.domain.reconciliation.rounds import last
+from execpos.domain.reconciliation.sides import Key, NetRow
+from execpos.domain.reconciliation.state import State
+from execpos.domain.reconciliation.turn import Turn
+from execpos.domain.reconciliation.witness import Evidence, Known, Witness, witnessed
 
 # Fills of one key that are kept, whatever their age: a list that is late by more is no lag, and an opening price needs few.
 _FILLS_MAX = 256

@@ -10,10 +10,10 @@ from datetime import date, timedelta
 import msgspec
 
 from execpos.domain import ids, money
-from execpos.domain.comparison import CompareRules, Finding
 from execpos.domain.events import BrokerOrderRow, BrokerProfitRow, OpenOrder
 from execpos.domain.instruments import DERIVATIVE
-from execpos.domain.sides import NO_ROW, Book, Key
+from execpos.domain.reconciliation.comparison import CompareRules, Finding
+from execpos.domain.reconciliation.sides import NO_ROW, Book, Key
 
 # The broker's words for an order that may still be filled.
 _WORKING = frozenset({"PendingSubmit", "PreSubmitted", "Submitted", "PartFilled"})

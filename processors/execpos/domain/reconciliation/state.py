@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from execpos.domain.allocation import Adjusted
-from execpos.domain.comparison import CompareRules, Comparison
 from execpos.domain.events import BrokerRequest, Command, Correction, Discrepancy, FillEvent, ReconciliationRound, TradingControl
-from execpos.domain.halts import Limits
-from execpos.domain.repair import AutoLimits, Gap, Spent
-from execpos.domain.rounds import Round
+from execpos.domain.reconciliation.allocation import Adjusted
+from execpos.domain.reconciliation.comparison import CompareRules, Comparison
+from execpos.domain.reconciliation.halts import Limits
+from execpos.domain.reconciliation.repair import AutoLimits, Gap, Spent
+from execpos.domain.reconciliation.rounds import Round
+from execpos.domain.reconciliation.sides import Book, Key
+from execpos.domain.reconciliation.triggers import Bridge, Ledger
 from execpos.domain.rules import Rules as BookRules
-from execpos.domain.sides import Book, Key
-from execpos.domain.triggers import Bridge, Ledger
 from execpos.domain.vocabulary import RoundTrigger
 
 # How far back fills tell a broker's list that is late from a fill that we lack; lists are late by seconds, so this is long patience.

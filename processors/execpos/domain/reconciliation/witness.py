@@ -12,11 +12,11 @@ import msgspec
 
 from execpos.domain import ids
 from execpos.domain.calendar import Calendar
-from execpos.domain.comparison import CompareRules, Finding
 from execpos.domain.events import BrokerOrderRow, BrokerProfitRow, FillEvent
-from execpos.domain.expiry import expiry_day
 from execpos.domain.instruments import DERIVATIVE
-from execpos.domain.sides import Book, Key, NetRow
+from execpos.domain.reconciliation.comparison import CompareRules, Finding
+from execpos.domain.reconciliation.expiry import expiry_day
+from execpos.domain.reconciliation.sides import Book, Key, NetRow
 
 _EPOCH = date(1970, 1, 1)
 _SIGNS = {"BUY": 1, "SELL": -1}

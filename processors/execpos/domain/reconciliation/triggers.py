@@ -7,8 +7,8 @@ the position and not the reports, so what it found equal needs no report of befo
 import msgspec
 
 from execpos.domain.events import BridgeHeartbeat, BridgeProgress, Progress
-from execpos.domain.repair import Gap
-from execpos.domain.sides import Book, Key
+from execpos.domain.reconciliation.repair import Gap
+from execpos.domain.reconciliation.sides import Book, Key
 from execpos.domain.vocabulary import RoundTrigger
 
 MARKED_QUALITIES = frozenset({"CONFLICT", "INCOMPLETE", "BLOCKED"})

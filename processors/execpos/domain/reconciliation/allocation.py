@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from execpos.domain import ids
-from execpos.domain.sides import Book, Key
+from execpos.domain.reconciliation.sides import Book, Key
 
 EVIDENCE = "adjusted"
 """Name in the evidence of a discrepancy, of what its ADJUST does to UNASSIGNED: a restart between the ADJUST and its outcome knows it."""

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from execpos.domain import discrepancies, repair
-from execpos.domain.comparison import Comparison, Finding
-from execpos.domain.discrepancies import POSITION_KINDS
 from execpos.domain.events import Correction, Discrepancy
-from execpos.domain.evidence import evidence_of
-from execpos.domain.lag import is_lag, is_young
 from execpos.domain.positions import method_of
-from execpos.domain.reconcile_state import Suspect
-from execpos.domain.repair import Allowed, Coverage, Gap, Proposal
-from execpos.domain.seen import proof, recent, traded
-from execpos.domain.sides import Key, NetRow
-from execpos.domain.turn import Turn
+from execpos.domain.reconciliation import discrepancies, repair
+from execpos.domain.reconciliation.comparison import Comparison, Finding
+from execpos.domain.reconciliation.discrepancies import POSITION_KINDS
+from execpos.domain.reconciliation.evidence import evidence_of
+from execpos.domain.reconciliation.lag import is_lag, is_young
+from execpos.domain.reconciliation.repair import Allowed, Coverage, Gap, Proposal
+from execpos.domain.reconciliation.seen import proof, recent, traded
+from execpos.domain.reconciliation.sides import Key, NetRow
+from execpos.domain.reconciliation.state import Suspect
+from execpos.domain.reconciliation.turn import Turn
+from execpos.domain.reconciliation.witness import Witness
 from execpos.domain.vocabulary import DiscrepancyCause, DiscrepancyKind
-from execpos.domain.witness import Witness
 
 # Corrections that are sent for one difference without an operator: each time the book has moved on before it came. A key that moves so
 # often is not at rest, and one more try is no better.

@@ -5,14 +5,15 @@ Nothing here corrects a position. Charges that the broker names are booked, beca
 
 from datetime import date, timedelta
 
-from execpos.domain import billing, discrepancies, ids, judging, triggers
-from execpos.domain.beside import charges_found, compare_orders, compare_profit
-from execpos.domain.comparison import Comparison, Finding
-from execpos.domain.evidence import evidence_of
-from execpos.domain.reconcile_state import Profits
-from execpos.domain.rounds import last, newest
-from execpos.domain.sides import Book, Key
-from execpos.domain.turn import Turn
+from execpos.domain import ids
+from execpos.domain.reconciliation import billing, discrepancies, judging, triggers
+from execpos.domain.reconciliation.beside import charges_found, compare_orders, compare_profit
+from execpos.domain.reconciliation.comparison import Comparison, Finding
+from execpos.domain.reconciliation.evidence import evidence_of
+from execpos.domain.reconciliation.rounds import last, newest
+from execpos.domain.reconciliation.sides import Book, Key
+from execpos.domain.reconciliation.state import Profits
+from execpos.domain.reconciliation.turn import Turn
 from execpos.domain.vocabulary import DiscrepancyKind
 
 _EPOCH = date(1970, 1, 1)
