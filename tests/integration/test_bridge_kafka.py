@@ -118,7 +118,7 @@ def test_the_later_of_two_bridges_stays_and_a_restart_answers_nothing_twice(site
     assert isinstance(error, Fenced)
     again = ScriptedBroker()
     with running(bridge(site, again, tmp_path / "1")):
-        wait_for("the catch-up", lambda: again.called("trades"))
+        wait_for("the catch-up", lambda: again.called("order_deal_records"))
         wait_for("a beat", lambda: site.heartbeats()[-1].incarnation == 3)
 
     claims = [Claim(beat.incarnation, beat.claim_id) for beat in site.heartbeats() if beat.kind == "CLAIM"]
