@@ -12,7 +12,7 @@ import msgspec
 from execpos.domain import ids, money
 from execpos.domain.events import BrokerOrderRow, BrokerProfitRow, OpenOrder
 from execpos.domain.instruments import DERIVATIVE
-from execpos.domain.reconciliation.comparison import CompareRules, Finding
+from execpos.domain.reconciliation.comparison import CompareRules, Finding, Verdict
 from execpos.domain.reconciliation.sides import NO_ROW, Book, Key
 
 # The broker's words for an order that may still be filled.
@@ -180,16 +180,18 @@ def compare_profit(
             charges = turnover * _CHARGES_PERMILLE // 1_000 + _CHARGES_LEAST * len(rows)
         rounding = money.MICROS * max(1, len(rows))
         if not -rounding - charges <= theirs - realized <= rounding:
-            found.append(_profit_finding(key, realized, theirs, book))
+            detail = f"realized {money.text(realized)} here, {money.text(theirs)} at the broker"
+            found.append(beside_quantity(key, book, "PROFIT", detail, notional=abs(theirs - realized)))
     return tuple(found)
 
 
-def _profit_finding(key: Key, ours: int, theirs: int, book: Book) -> Finding:
+def beside_quantity(key: Key, book: Book, verdict: Verdict, detail: str, *, notional: int = 0) -> Finding:
+    """Return a finding about something else than the quantity, which both sides have as we have it."""
     net = book.rows.get(key, NO_ROW)
     return Finding(
         symbol=key[0],
         book=key[1],
-        verdict="PROFIT",
+        verdict=verdict,
         ledger_quantity=net.quantity,
         broker_quantity=net.quantity,
         ledger_average=net.average,
@@ -197,9 +199,9 @@ def _profit_finding(key: Key, ours: int, theirs: int, book: Book) -> Finding:
         last_price=0,
         multiplier=net.multiplier,
         security_type=net.security_type,
-        notional=abs(theirs - ours),
+        notional=notional,
         net_version=net.version,
-        detail=f"realized {money.text(ours)} here, {money.text(theirs)} at the broker",
+        detail=detail,
     )
 
 

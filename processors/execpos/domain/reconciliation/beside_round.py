@@ -7,11 +7,11 @@ from datetime import date, timedelta
 
 from execpos.domain import ids
 from execpos.domain.reconciliation import billing, discrepancies, judging, triggers
-from execpos.domain.reconciliation.beside import charges_found, compare_orders, compare_profit
-from execpos.domain.reconciliation.comparison import Comparison, Finding
+from execpos.domain.reconciliation.beside import beside_quantity, charges_found, compare_orders, compare_profit
+from execpos.domain.reconciliation.comparison import Comparison
 from execpos.domain.reconciliation.evidence import evidence_of
 from execpos.domain.reconciliation.rounds import last, newest
-from execpos.domain.reconciliation.sides import Book, Key
+from execpos.domain.reconciliation.sides import Key
 from execpos.domain.reconciliation.state import Profits
 from execpos.domain.reconciliation.turn import Turn
 from execpos.domain.vocabulary import DiscrepancyKind
@@ -75,32 +75,13 @@ def _marks(turn: Turn, comparison: Comparison) -> None:
     marks = triggers.marks(book)
     for key, quality in marks.items():
         if not turn.of_key(key, "MARKED"):
-            finding = _marked(book, key, quality)
+            finding = beside_quantity(key, book, "EQUAL", f"the row is {quality}")
             judging.observe(turn, "MARKED", finding, evidence_of(finding, comparison))
         for one in turn.of_key(key, "MARKED"):
             proposal = judging.propose(turn, one)
             if proposal is not None and one.proposed_kind != proposal.kind:
                 turn.keep(discrepancies.proposed(one, proposal))
     _over(turn, "MARKED", set(marks), "the mark is gone")
-
-
-def _marked(book: Book, key: Key, quality: str) -> Finding:
-    row = book.rows[key]
-    return Finding(
-        symbol=key[0],
-        book=key[1],
-        verdict="EQUAL",
-        ledger_quantity=row.quantity,
-        broker_quantity=row.quantity,
-        ledger_average=row.average,
-        broker_average=0,
-        last_price=0,
-        multiplier=row.multiplier,
-        security_type=row.security_type,
-        notional=0,
-        net_version=row.version,
-        detail=f"the row is {quality}",
-    )
 
 
 def _over(turn: Turn, kind: DiscrepancyKind, still: set[Key], why: str) -> None:
