@@ -116,7 +116,7 @@ def read_records(
     put: Callable[[str, Any], None],
     *,
     private: PrivateWords,
-    orders: Callable[[BrokerAccount], Sequence[BrokerTrade] | None] | None,
+    orders: Callable[[BrokerAccount], Sequence[BrokerTrade] | None],
 ) -> Answer:
     """Ask for today's records and put those into the stream that are not known to be in the journal. Blocks.
 
@@ -126,13 +126,13 @@ def read_records(
         contents: what is known.
         put: `Capture.put_report`.
         private: words of the login's persons.
-        orders: returns the order list, or None; evidence only, so without it the read counts all the same. None asks for no list.
+        orders: returns the order list, or None; evidence only, so without it the read counts all the same.
 
     Raises:
         BrokerError: no answer; what was put until then stays.
     """
     broker.update_status(account)
-    trades = orders(account) if orders is not None else None
+    trades = orders(account)
     records = broker.order_deal_records(account)
     sent = 0
     deals: Counter[str] = Counter()

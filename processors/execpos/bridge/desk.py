@@ -369,7 +369,7 @@ class Desk:
                 self._observed.contents,
                 self._capture.put_report,
                 private=self._private,
-                orders=(lambda account: self._guarded("trades", lambda: self._broker.trades(account))) if with_list else None,
+                orders=lambda account: self._guarded("trades", lambda: self._broker.trades(account)) if with_list else None,
             )
         except BaseException as error:
             wait_s = self._suspended_s(error) if isinstance(error, BrokerError) else 0.0
