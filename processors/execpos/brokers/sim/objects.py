@@ -103,15 +103,15 @@ class Row:
         return [name for name in self.__dict__ if name != "_kind"]
 
     def __getitem__(self, key: str) -> Any:
-        if key == "_kind" or key not in self.__dict__:
+        if key not in self:
             raise KeyError(key)
-        return self.__dict__[key]
+        return getattr(self, key)
 
     def __contains__(self, key: object) -> bool:
-        return key != "_kind" and key in self.__dict__
+        return key in self.keys()
 
     def __len__(self) -> int:
-        return len(self.__dict__) - 1
+        return len(self.keys())
 
     def dict(self) -> dict[str, Any]:
         """Return the fields; enum objects stay what they are."""
@@ -142,17 +142,6 @@ class Parted(Row):
 
     def keys(self) -> list[str]:
         return list(self.__dict__["_makers"])
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self:
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.__dict__["_makers"]
-
-    def __len__(self) -> int:
-        return len(self.__dict__["_makers"])
 
 
 class Account(Row):
