@@ -16,7 +16,7 @@ from execpos.bridge.content import Contents, digest
 from execpos.bridge.convert import Converter
 from execpos.bridge.journal.journal import Journal
 from execpos.bridge.observed import Observed
-from execpos.brokers.protocol import BrokerTrade, CacheHealth
+from execpos.brokers.protocol import BrokerTrade, BudgetState, CacheHealth
 from execpos.domain.events import RawExecEvent
 from execpos.domain.ids import session_id
 
@@ -107,6 +107,21 @@ def test_whatever_may_have_hidden_reports_brings_a_catch_up(tmp_path: Path, kind
     assert broker.called("order_deal_records") >= asked + 1
     connection = [json.loads(r.payload) for r in world.raw() if r.kind == "CONNECTION"]
     assert connection == [{"kind": kind, "code": code, "detail": "test"}]
+
+
+def test_what_a_comparison_waits_for_is_told_between_two_beats(tmp_path: Path) -> None:
+    world, broker = World(), ScriptedBroker()
+    broker.budgets = {"accounting": BudgetState(0, 0)}
+    with running(made(world, broker, tmp_path, beat_interval_s=3600.0)):
+        wait_for("the read", lambda: world.heartbeats() and world.heartbeats()[-1].last_catchup_ts > 0)
+        assert (world.heartbeats()[-1].open_gaps, world.heartbeats()[-1].remaining_accounting) == (0, 0)
+        broker.budgets = {"accounting": BudgetState(2, 0)}
+        wait_for("the free calls", lambda: world.heartbeats()[-1].remaining_accounting == 2)
+
+        told, asked = len(world.heartbeats()), broker.called("budget")
+        broker.budgets = {"accounting": BudgetState(1, 0)}
+        wait_for("some looks", lambda: broker.called("budget") > asked + 3)
+        assert len(world.heartbeats()) == told, "fewer calls than before are nothing to wait for"
 
 
 def test_what_the_login_itself_tells_is_covered_by_the_first_read(tmp_path: Path) -> None:

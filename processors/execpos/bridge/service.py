@@ -44,6 +44,9 @@ from execpos.telemetry.log import Logger
 # How soon the end of a file or an error of a thread is noticed.
 _WATCH_S = 0.02
 
+# How soon what a comparison waits for is told, at most so often; a beat is a second away, and ten accounts wait one behind the other.
+_HURRY_S = 0.1
+
 # For the journal, which takes what is in memory however long that lasts.
 _FENCED_S = 0.2
 
@@ -263,6 +266,7 @@ class Bridge:
         options = self._options
         next_beat_s = time.monotonic() + options.beat_interval_s
         next_mark_s = time.monotonic() + options.marks_interval_s
+        hurry_s = 0.0
         while True:
             self._check()
             # In this order, so that an error of the source is seen even when it comes together with the stop.
@@ -274,6 +278,9 @@ class Bridge:
             if now_s >= next_beat_s:
                 next_beat_s = max(next_beat_s + options.beat_interval_s, now_s)
                 self._beat()
+            if now_s >= hurry_s:
+                hurry_s = now_s + _HURRY_S
+                self._speaker.hurry()
             if self._held is not None and now_s >= next_mark_s:
                 next_mark_s = max(next_mark_s + options.marks_interval_s, now_s)
                 self._speaker.mark(self._quotes, self._held.symbols)

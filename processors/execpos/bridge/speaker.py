@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 
@@ -34,6 +34,13 @@ class Known(msgspec.Struct, frozen=True):
     health: Callable[[str], AccountHealth]
     heard: Callable[[str], int]
     claimed: Callable[[], bool]
+
+
+class _Good(NamedTuple):
+    """What of a heartbeat others wait for: when each account's records were read (µs UTC), and the accounting calls that are left."""
+
+    caught_up: tuple[int, ...] = ()
+    calls: int = 0
 
 
 class Speaker:
@@ -69,6 +76,7 @@ class Speaker:
         self._journal_error = ""
         self._alarmed = False
         self._parked = self._measured.parked
+        self._said = _Good()
         self.heartbeats = 0
         """How many Kafka has."""
         self.marks = 0
@@ -99,6 +107,17 @@ class Speaker:
         self.say("BEAT")
         self.measure()
 
+    def hurry(self) -> None:
+        """Publish heartbeats between two beats when records were read or calls are free again since the last: a comparison may wait for it.
+
+        Bad news may be over in a moment and keeps to the beats. Does not block on Kafka.
+        """
+        if self._heartbeats is not None:
+            self._heartbeats.poll()
+        good = self._good()
+        if good.caught_up != self._said.caught_up or good.calls > self._said.calls:
+            self.say("BEAT")
+
     def say(self, kind: HeartbeatKind) -> None:
         """Publish a heartbeat of each account; what cannot go out now is dropped."""
         if self._wire is None or not self._known.claimed():
@@ -108,8 +127,14 @@ class Speaker:
             self._heartbeats = Latest(self._producer(wire, "heartbeats"), self._prefix + HEARTBEATS_TOPIC, self._sent)
             self._encode = Encoder(BridgeHeartbeat, wire.ids[BridgeHeartbeat])
         self._heartbeats.poll()
-        for account in self._known.accounts():
+        # From before the records are made, so that what changes meanwhile is said once more and not left out.
+        good = self._good()
+        offered = [
             self._heartbeats.offer(account.encode(), self._encode(self._heartbeat(kind, claim, account)))
+            for account in self._known.accounts()
+        ]
+        if all(offered):
+            self._said = good
 
     def mark(self, quotes: Quotes, held: frozenset[Symbol]) -> None:
         """Publish marks of what was quoted since the last call. Does not block."""
@@ -179,6 +204,10 @@ class Speaker:
         if fresh:
             self._unknown.update(fresh)
             _log.warning("unknown_fields_found", fields=fresh)
+
+    def _good(self) -> _Good:
+        caught_up = tuple(self._known.health(account).last_catchup_ts for account in self._known.accounts())
+        return _Good(caught_up, self._known.login().remaining("accounting"))
 
     def _heartbeat(self, kind: HeartbeatKind, claim: Claim, account: str) -> BridgeHeartbeat:
         status, login = self._known.status(), self._known.login()

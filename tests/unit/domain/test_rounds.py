@@ -99,6 +99,16 @@ def test_the_pace_heeds_what_the_bridge_says_is_left_until_that_is_old() -> None
     assert pace.free(MORNING_US + 6 * SECOND_US) == 20
 
 
+def test_what_is_on_its_way_to_the_bridge_when_it_speaks_is_not_free_again() -> None:
+    said = msgspec.structs.replace(World().heartbeat(), remaining_accounting=2)
+    asked = Pace(20, 5 * SECOND_US).after((request("POSITIONS", reads=2),), MORNING_US)
+    soon = asked.heard(msgspec.structs.replace(said, ts=MORNING_US + SECOND_US // 10), MORNING_US + SECOND_US // 10)
+    later = asked.heard(msgspec.structs.replace(said, ts=MORNING_US + SECOND_US // 2), MORNING_US + SECOND_US // 2)
+
+    assert soon.free(MORNING_US + SECOND_US // 10) == 0
+    assert later.free(MORNING_US + SECOND_US // 2) == 2
+
+
 def test_records_and_orders_are_not_calls_of_the_accounting_group() -> None:
     assert calls_of(request("CATCHUP")) == calls_of(request("ORDERS")) == 0
     assert calls_of(request("POSITIONS", reads=2)) == 2

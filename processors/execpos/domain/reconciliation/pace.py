@@ -10,6 +10,9 @@ from execpos.domain.events import BridgeHeartbeat, BrokerRequest
 # Calls of the group `accounting` that one read makes; LOTS asks once more for each row, which nobody knows before, so a few are assumed.
 _CALLS: dict[str, int] = {"POSITIONS": 1, "PROFIT_LOSS": 1, "LOTS": 10}
 
+# How long a question is on its way before the bridge has called for it: until then the number that the bridge says does not have it yet.
+_UNDER_WAY_US = 300_000
+
 
 class Pace(msgspec.Struct, frozen=True):
     """What was asked of one login lately. Make one for each bridge with `limit` and `span_us`, and go on with what the methods return.
@@ -33,8 +36,9 @@ class Pace(msgspec.Struct, frozen=True):
         since_us = now_us - self.span_us
         free = self.limit - sum(calls for at_us, calls in self.asked if at_us > since_us)
         if self.remaining >= 0 and self.told_us > since_us:
-            # What was asked after it spoke is not in its number yet.
-            free = min(free, self.remaining - sum(calls for at_us, calls in self.asked if at_us > self.told_us))
+            # Two accounts that are asked for one free call would both wait at the bridge, between their two reads.
+            unknown_us = self.told_us - _UNDER_WAY_US
+            free = min(free, self.remaining - sum(calls for at_us, calls in self.asked if at_us > unknown_us))
         return max(0, free)
 
     def after(self, requests: tuple[BrokerRequest, ...], now_us: int) -> "Pace":
